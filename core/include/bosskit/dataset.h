@@ -1,0 +1,155 @@
+/**
+ * bosskit/dataset.h: images, splits, views and batches.
+ *
+ * A dataset plugin turns its source into image caches (decoded once, memory-mapped, 8-bit RGB) and
+ * names splits over them. The core makes batches of augmented views from a split: each view is a
+ * function of (seed, epoch, image, view number), so batches are the same for any number of threads.
+ */
+#ifndef BOSSKIT_DATASET_H
+#define BOSSKIT_DATASET_H
+
+#include <bosskit/plugin.h>
+#include <bosskit/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- image cache ------------------------------------------------------------------------------- */
+
+/** A memory-mapped file of decoded images: 8-bit RGB, each of its own size, with a label. */
+struct bk_images;
+
+struct bk_image {
+    const uint8_t *rgb;         /* [height][width][3], borrowed from the cache */
+    int32_t width, height, label;
+};
+
+BK_API int bk_images_open(const char *path, struct bk_images **out,
+                          struct bk_error *err) BK_MUST_USE;
+BK_API void bk_images_close(struct bk_images *images);
+BK_API uint32_t bk_images_count(const struct bk_images *images);
+BK_API void bk_images_get(const struct bk_images *images, uint32_t i, struct bk_image *out);
+/** SHA-256 over pixels, sizes and labels, stored in the cache when it was written. */
+BK_API const char *bk_images_digest(const struct bk_images *images);
+
+/** Write a cache: add images in order, then finish (publishes atomically) or drop. */
+struct bk_images_writer;
+BK_API int bk_images_create(const char *path, struct bk_images_writer **out,
+                            struct bk_error *err) BK_MUST_USE;
+BK_API int bk_images_add(struct bk_images_writer *w, const struct bk_image *image,
+                         struct bk_error *err) BK_MUST_USE;
+BK_API int bk_images_finish(struct bk_images_writer *w, struct bk_error *err) BK_MUST_USE;
+BK_API void bk_images_drop(struct bk_images_writer *w);
+
+/** Decode a JPEG or PNG file to RGB (grey is replicated, alpha dropped); *rgb from bk_alloc. BK_EDATA names the file and the fault. */
+BK_API int bk_image_decode(const char *path, uint8_t **rgb, int32_t *width, int32_t *height,
+                           struct bk_error *err) BK_MUST_USE;
+
+/* ---- datasets ----------------------------------------------------------------------------------- */
+
+/** Some images of a cache, in order. */
+struct bk_split {
+    const struct bk_images *images;
+    const uint32_t *index;      /* n numbers of images; borrowed from the dataset */
+    uint32_t n;
+    char fingerprint[65];       /* over the cache's digest and the index */
+};
+
+struct bk_dataset_info {
+    uint32_t struct_size;
+    int32_t n_classes;
+    int32_t size;               /* side of the square network input; 0: the augmentation decides */
+    int32_t reserved;
+    double mean[3], std[3];     /* of RGB in [0,1], for normalisation of self-supervised views */
+    double alone_mean[3], alone_std[3]; /* the same for stand-alone training */
+    const char *const *class_names;     /* n_classes of them, or NULL */
+};
+
+struct bk_dataset_iface {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /**
+     * Find the source, build missing caches below `cache_dir`. BK_EDATA says what is missing, where to get it and
+     * where to put it. Progress through the host.
+     */
+    int (*open)(void *state, const char *cache_dir, struct bk_error *err);
+    int (*info)(void *state, struct bk_dataset_info *out, struct bk_error *err);
+    /** "train" (supernet training), "val" (rating), "test", "full" (all training images). BK_ENOTFOUND otherwise. Valid until free(). */
+    int (*split)(void *state, const char *name, struct bk_split *out, struct bk_error *err);
+};
+
+/* ---- augmentation ------------------------------------------------------------------------------- */
+
+enum bk_crop {
+    BK_CROP_NONE = 1,           /* the image must have the output size */
+    BK_CROP_PAD,                /* zero-pad by `pad` on each side, random crop of the output size */
+    BK_CROP_RESIZED,            /* random resized crop (area, log-uniform aspect, 10 tries, centre fallback) */
+    BK_CROP_CENTER,             /* resize the short side to size / center_ratio, centre crop */
+};
+
+/** One pipeline: crop, flip, jitter, grey, blur, solarise, normalise. Arithmetic on 8 bits as Pillow's. */
+struct bk_augment {
+    uint32_t crop;              /* enum bk_crop */
+    int32_t size;               /* output side */
+    int32_t pad;
+    double area_min, area_max, aspect_min, aspect_max;
+    double center_ratio;        /* BK_CROP_CENTER: size / resized short side, e.g. 0.875 */
+    double flip;                /* probability */
+    double jitter, brightness, contrast, saturation, hue;      /* jitter = probability, the rest strengths */
+    double grey;                /* probability */
+    double blur, blur_sigma_min, blur_sigma_max;
+    double solarize;            /* probability, threshold 128 */
+    double mean[3], std[3];     /* normalisation of values in [0,1] */
+};
+
+/** Named pipelines: "cifar" (pad 4, flip), "imagenet_1", "imagenet_2" (released), "byol_1", "byol_2", "center", "none". */
+BK_API int bk_augment_named(const char *name, int32_t size, struct bk_augment *out,
+                            struct bk_error *err) BK_MUST_USE;
+
+/** One image through a pipeline to f32 [size][size][3]. The randomness is (seed, epoch, image, view). [any] */
+BK_API int bk_augment_apply(const struct bk_augment *a, const struct bk_image *image,
+                            uint64_t seed, uint32_t epoch, uint32_t image_number, uint32_t view,
+                            float *out, struct bk_error *err) BK_MUST_USE;
+
+/* ---- batches ------------------------------------------------------------------------------------- */
+
+#define BK_MAX_VIEWS 16
+
+struct bk_loader_config {
+    const struct bk_split *split;
+    int32_t batch;
+    int32_t n_views;
+    struct bk_augment view[BK_MAX_VIEWS];
+    uint64_t seed;
+    bool shuffle;               /* a fresh permutation every epoch, from (seed, epoch); else in order */
+    bool fixed_views;           /* views do not depend on the epoch (rating) */
+    bool drop_last;             /* leave out a short last batch */
+    int32_t threads;            /* workers; 0 = in the caller */
+    uint32_t limit;             /* at most so many images of the split, the first ones; 0 = all */
+};
+
+struct bk_batch {
+    int32_t n;                          /* images */
+    int32_t epoch, index, n_batches;    /* position; n_batches an epoch */
+    const float *view[BK_MAX_VIEWS];    /* [n][size][size][3], normalised */
+    const int32_t *label;               /* [n] */
+    const uint32_t *image;              /* [n] numbers within the split */
+};
+
+struct bk_loader;
+BK_API int bk_loader_new(const struct bk_loader_config *config, struct bk_loader **out,
+                         struct bk_error *err) BK_MUST_USE;
+BK_API void bk_loader_free(struct bk_loader *l);
+BK_API int32_t bk_loader_batches(const struct bk_loader *l);       /* an epoch */
+/** Continue at this position (resume). A new loader stands at (0, 0). */
+BK_API int bk_loader_seek(struct bk_loader *l, int32_t epoch, int32_t index,
+                          struct bk_error *err) BK_MUST_USE;
+/** The next batch, on and on over epochs; borrowed until the next call. */
+BK_API int bk_loader_next(struct bk_loader *l, struct bk_batch *out,
+                          struct bk_error *err) BK_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
