@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Compare one NATS-SS training step of bosskit with PyTorch on the same processor, both run in turn; medians of several rounds.
+
+    cmake -S . -B build -DBOSSKIT_BENCH=ON && cmake --build build
+    PYTHON=/path/to/venv/bin/python bench/compare.py [--batch 64] [--rounds 5] [--blocks 0,1,2] [--out bench/RESULTS-cpu.md]
+
+$PYTHON needs torch. Each block and type is measured for bosskit and for every PyTorch variant (memory format, explicit or collapsed
+head, torch.compile with --compile); a row shows bosskit's time, the best variant and the ratio. Leave the machine alone meanwhile.
+"""
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Side:
+    def __init__(self, command, env=None):
+        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+                                  env={**os.environ, **(env or {})})
+        self.version = self.p.stdout.readline().strip()
+
+    def ask(self, request):
+        self.p.stdin.write(request + '\n')
+        self.p.stdin.flush()
+        answer = self.p.stdout.readline()
+        if not answer:
+            sys.exit(f'no answer to "{request}"')
+        return [float(t) for t in answer.split()]
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument('--batch', type=int, default=64)
+    a.add_argument('--rounds', type=int, default=5)
+    a.add_argument('--blocks', default='0,1,2')
+    a.add_argument('--types', default='f32,bf16')
+    a.add_argument('--threads', default=str(os.cpu_count()))
+    a.add_argument('--compile', action='store_true')
+    a.add_argument('--explicit', action='store_true', help='also the head as published, with the 2048-wide map materialised')
+    a.add_argument('--build', default=os.path.join(HERE, '..', 'build'))
+    a.add_argument('--out')
+    o = a.parse_args()
+    env = {'OMP_NUM_THREADS': o.threads}
+    ours = Side([os.path.join(o.build, 'bench_nats_step')], env)
+    theirs = Side([os.environ.get('PYTHON', sys.executable), os.path.join(HERE, 'torch_nats_step.py')], env)
+    variants = [(h, f, c) for h in (['explicit', 'collapsed'] if o.explicit else ['collapsed'])
+                for f in ('contiguous', 'channels_last') for c in (['eager', 'compile'] if o.compile else ['eager'])]
+    lines = [f'Ours: {ours.version}', '', f'Peer: {theirs.version}; one step = 4 paths x 2 views, batch {o.batch}, medians of {o.rounds} rounds in turn.', '',
+             '| block | type | bosskit s | PyTorch best s | ratio | best variant | all variants s |', '|---|---|---|---|---|---|---|']
+    for dtype in o.types.split(','):
+        for block in o.blocks.split(','):
+            mine, times = [], {}
+            for v in variants:
+                mine += ours.ask(f'{block} {dtype} {o.rounds} {o.batch}')
+                times[v] = statistics.median(theirs.ask(f'{block} {dtype} {v[0]} {v[1]} {v[2]} {o.rounds} {o.batch}'))
+            best = min(times, key=times.get)
+            m = statistics.median(mine)
+            lines.append(f'| {block} | {dtype} | {m:.3f} | {times[best]:.3f} | {times[best] / m:.2f} | {" ".join(best)} | '
+                         + ', '.join(f'{" ".join(v)} {t:.3f}' for v, t in times.items()) + ' |')
+            print(lines[-1], flush=True)
+    text = '\n'.join(lines) + '\n'
+    print(text)
+    if o.out:
+        with open(o.out, 'w') as f:
+            f.write('# NATS-SS step on a CPU\n\nMade by `bench/compare.py`.\n\n' + text)
+
+
+if __name__ == '__main__':
+    main()
