@@ -32,6 +32,8 @@ BK_API uint32_t bk_images_count(const struct bk_images *images);
 BK_API void bk_images_get(const struct bk_images *images, uint32_t i, struct bk_image *out);
 /** SHA-256 over pixels, sizes and labels, stored in the cache when it was written. */
 BK_API const char *bk_images_digest(const struct bk_images *images);
+/** Compute the digest again and compare: open() checks structure always, but pixels only up to 1 GiB. BK_EDATA */
+BK_API int bk_images_verify(const struct bk_images *images, struct bk_error *err) BK_MUST_USE;
 
 /** Write a cache: add images in order, then finish (publishes atomically) or drop. */
 struct bk_images_writer;
@@ -46,6 +48,43 @@ BK_API void bk_images_drop(struct bk_images_writer *w);
 BK_API int bk_image_decode(const char *path, uint8_t **rgb, int32_t *width, int32_t *height,
                            struct bk_error *err) BK_MUST_USE;
 
+/* ---- importing ---------------------------------------------------------------------------------- */
+
+/** Names of the sub-folders of `folder`, sorted: the classes of an image tree. */
+struct bk_class_list {
+    char **name;
+    uint32_t n;
+};
+
+#define BK_CLASS_LIST_INIT { NULL, 0 }
+
+/** BK_EDATA: `folder` cannot be read or has no sub-folder. */
+BK_API int bk_class_list_scan(const char *folder, struct bk_class_list *out,
+                              struct bk_error *err) BK_MUST_USE;
+BK_API void bk_class_list_release(struct bk_class_list *c);
+
+/**
+ * The cache of <folder>/<class>/<name>.{jpg,jpeg,png}, any depth below the class; labels are positions in `classes`,
+ * images are in order of class and name. Built below `cache_dir` unless one with the same names, sizes and change
+ * times exists; a damaged one is built again. Files are decoded by bk_threads() threads.
+ * short_side > 0: larger images are reduced (bicubic) until their shorter side has so many pixels; 0 keeps all sizes.
+ * host (may be NULL) gets progress and may cancel (BK_EINTERRUPTED).
+ * Errors    BK_EDATA names the first file, in order, that cannot be used, or a folder without images
+ */
+BK_API int bk_images_import_folder(const char *folder, const struct bk_class_list *classes,
+                                   int32_t short_side, const char *cache_dir,
+                                   const struct bk_host *host, struct bk_images **out,
+                                   struct bk_error *err) BK_MUST_USE;
+
+/**
+ * For plugins that write caches themselves: look for "<cache_dir>/<prefix>-<first 32 of key>.images".
+ * *path (bk_free()) is its name; *out is the open cache, or NULL when it must be written (absent, or damaged: logged).
+ * Makes cache_dir. Errors: BK_EIO, BK_ENOMEM
+ */
+BK_API int bk_images_cached(const char *cache_dir, const char *prefix, const char *key,
+                            char **path, struct bk_images **out,
+                            struct bk_error *err) BK_MUST_USE;
+
 /* ---- datasets ----------------------------------------------------------------------------------- */
 
 /** Some images of a cache, in order. */
@@ -55,6 +94,18 @@ struct bk_split {
     uint32_t n;
     char fingerprint[65];       /* over the cache's digest and the index */
 };
+
+/** A split over `index` (borrowed) with its fingerprint. */
+BK_API void bk_split_init(struct bk_split *out, const struct bk_images *images,
+                          const uint32_t *index, uint32_t n);
+
+/**
+ * Put the n images `from` (NULL: images 0..n-1) into a seeded order in which every prefix has the classes in the
+ * proportions of the whole, to within one image a class. Subsets are prefixes; two parts are a prefix and the rest.
+ * Errors: BK_ENOMEM; BK_EINVAL for a number outside the cache.
+ */
+BK_API int bk_split_order(const struct bk_images *images, const uint32_t *from, uint32_t n,
+                          uint64_t seed, uint32_t *out, struct bk_error *err) BK_MUST_USE;
 
 struct bk_dataset_info {
     uint32_t struct_size;
