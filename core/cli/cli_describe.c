@@ -38,7 +38,7 @@ static int describe(const struct bk__cli_args *args, struct bk_error *err)
     const struct bk_found_plugin *found;
     struct bk_text out = BK_TEXT_INIT;
     struct bk_registry *r;
-    const char *name;
+    const char *name = NULL;
     uint32_t kind;
 
     if (args->n != 1)

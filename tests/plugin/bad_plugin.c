@@ -41,19 +41,13 @@ static int init(void *state, const struct bk_host *host, struct bk_error *err)
     (void)state, (void)host;
     return bk_fail(err, BK_EINVAL, "'n' and 'how' do not go together");
 }
-#else
-#define init NULL
-#endif
 
 /* A free() without a successful init() would crash here. */
-#ifdef FAULT_INIT
 static void release(void *state)
 {
     (void)state;
     __builtin_trap();
 }
-#else
-#define release NULL
 #endif
 
 static const struct bk_choice hows[] = {
@@ -134,6 +128,7 @@ static const struct {
                 .name = NAME,
                 .version = "1",
                 .summary = "newer",
+                .options = options,
                 .state_size = sizeof(struct state),
                 .iface = &iface,
             },
@@ -157,9 +152,13 @@ static const struct bk_plugin plugin = {
     .source_digest = BK_SOURCE_DIGEST,
     .options = options,
     .state_size = sizeof(struct state),
+#ifdef FAULT_INIT
     .init = init,
     .free = release,
-#ifndef FAULT_IFACE
+#endif
+#ifdef FAULT_IFACE
+    .iface = sizeof iface ? NULL : &iface,
+#else
     .iface = &iface,
 #endif
 };
