@@ -111,7 +111,7 @@ static const struct bk_rater_iface iface = {
     .better = BK_HIGHER_IS_BETTER,
 #endif
 #ifdef FAULT_MEMBER
-    .rate_archs = NULL,
+    .rate_archs = sizeof(struct state) ? NULL : rate_archs,
 #else
     .rate_archs = rate_archs,
 #endif
