@@ -41,7 +41,7 @@ _Static_assert(sizeof(struct bk__cache_entry) == 24, "cache entry layout");
 uint32_t bk__pixel_sum(const uint8_t *p, size_t nbytes);
 
 /** Digest of header (its `structure` taken as zero) and index. */
-void bk__cache_structure(const struct bk__cache_header *header, const void *index,
+BK_API void bk__cache_structure(const struct bk__cache_header *header, const void *index,
                          size_t index_bytes, char out[65]);
 
 /** Add one image to the content digest. */

@@ -101,7 +101,7 @@ BK_API void bk_split_init(struct bk_split *out, const struct bk_images *images,
 
 /**
  * Put the n images `from` (NULL: images 0..n-1) into a seeded order in which every prefix has the classes in the
- * proportions of the whole, to within one image a class. Subsets are prefixes; two parts are a prefix and the rest.
+ * proportions of the whole, to within two images a class. Subsets are prefixes; two parts are a prefix and the rest.
  * Errors: BK_ENOMEM; BK_EINVAL for a number outside the cache.
  */
 BK_API int bk_split_order(const struct bk_images *images, const uint32_t *from, uint32_t n,
