@@ -29,6 +29,7 @@ function(bosskit_add_plugin name)
   endif()
   set_target_properties(${target} PROPERTIES PREFIX "" OUTPUT_NAME ${name} C_VISIBILITY_PRESET hidden
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins/${arg_KIND}s)
+  target_link_options(${target} PRIVATE -Wl,--version-script=${BOSSKIT_CMAKE_DIR}/plugin.map)
   if(NOT BOSSKIT_SANITIZE)
     target_link_options(${target} PRIVATE -Wl,-z,defs)
   endif()
