@@ -5,6 +5,7 @@ include(CMakePackageConfigHelpers)
 set(BOSSKIT_SOVERSION 1)
 set(bosskit_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/bosskit)
 file(RELATIVE_PATH BOSSKIT_PC_PREFIX /x/${CMAKE_INSTALL_LIBDIR}/pkgconfig /x)
+string(REGEX REPLACE "/$" "" BOSSKIT_PC_PREFIX "${BOSSKIT_PC_PREFIX}")
 
 install(TARGETS bosskit bosskit_program
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
