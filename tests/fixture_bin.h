@@ -27,7 +27,8 @@ static inline bool fixture_next(FILE *f, struct fixture *out)
 static inline FILE *fixture_open(const char *name)
 {
     char path[1024];
-    snprintf(path, sizeof path, "%s/tests/fixtures/%s", bk_test_env("BK_TEST_SOURCE"), name);
+    snprintf(path, sizeof path, "%s/tests/fixtures/%s", bk_test_env("BK_TEST_SOURCE"),
+             name);
     return fopen(path, "rb");
 }
 

@@ -1,9 +1,11 @@
 /*
- * Augmentation pipelines: random choices, in a fixed order of draws, over the operations of pixels.h.
+ * Augmentation pipelines: random choices, in a fixed order of draws, over the
+ * operations of pixels.h.
  *
- * crop -> flip -> jitter -> grey -> blur -> solarise -> normalise. All randomness of one view comes from one Philox
- * sequence named by (seed, epoch, image, view), so a view never depends on which thread makes it, or when.
- * Choices as in torchvision (RandomResizedCrop, ColorJitter) and BYOL/BossNAS (blur, solarise).
+ * crop -> flip -> jitter -> grey -> blur -> solarise -> normalise. All randomness of
+ * one view comes from one Philox sequence named by (seed, epoch, image, view), so a
+ * view never depends on which thread makes it, or when. Choices as in torchvision
+ * (RandomResizedCrop, ColorJitter) and BYOL/BossNAS (blur, solarise).
  */
 #include "data/augment.h"
 
@@ -13,26 +15,33 @@
 #include <string.h>
 
 #define SOLARIZE_THRESHOLD 128
-#define CROP_TRIES 10
+#define CROP_TRIES         10
 
-/* ---- named pipelines ---------------------------------------------------------------------------------- */
+/* ---- named pipelines ------------------------------------------------------------- */
 
-#define IMAGENET_STATS                                                                   \
-    .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 }
+#define IMAGENET_STATS .mean = { 0.485, 0.456, 0.406 }, .std = { 0.229, 0.224, 0.225 }
 
-/* Self-supervised ImageNet views; BYOL, appendix B, and the BossNAS configs differ in blur and solarise only. */
-#define SSL_VIEW(b, s)                                                                   \
-    { .crop = BK_CROP_RESIZED, .area_min = 0.08, .area_max = 1, .aspect_min = 3.0 / 4,   \
-      .aspect_max = 4.0 / 3, .flip = 0.5, .jitter = 0.8, .brightness = 0.4,              \
-      .contrast = 0.4, .saturation = 0.2, .hue = 0.1, .grey = 0.2, .blur = (b),          \
-      .blur_sigma_min = 0.1, .blur_sigma_max = 2, .solarize = (s), IMAGENET_STATS }
+/* Self-supervised ImageNet views; BYOL, appendix B, and the BossNAS configs differ in
+ * blur and solarise only. */
+#define SSL_VIEW(b, s)                                                            \
+    {                                                                             \
+        .crop = BK_CROP_RESIZED, .area_min = 0.08, .area_max = 1,                 \
+        .aspect_min = 3.0 / 4, .aspect_max = 4.0 / 3, .flip = 0.5, .jitter = 0.8, \
+        .brightness = 0.4, .contrast = 0.4, .saturation = 0.2, .hue = 0.1,        \
+        .grey = 0.2, .blur = (b), .blur_sigma_min = 0.1, .blur_sigma_max = 2,     \
+        .solarize = (s), IMAGENET_STATS                                           \
+    }
 
 static const struct named_pipeline {
     const char *name;
     struct bk_augment augment;
 } pipelines[] = {
-    { "cifar", { .crop = BK_CROP_PAD, .pad = 4, .flip = 0.5,
-                 .mean = { 0.4914, 0.4822, 0.4465 }, .std = { 0.2023, 0.1994, 0.2010 } } },
+    { "cifar",
+      { .crop = BK_CROP_PAD,
+        .pad = 4,
+        .flip = 0.5,
+        .mean = { 0.4914, 0.4822, 0.4465 },
+        .std = { 0.2023, 0.1994, 0.2010 } } },
     { "imagenet_1", SSL_VIEW(0.1, 0) },
     { "imagenet_2", SSL_VIEW(1, 0.2) },
     { "byol_1", SSL_VIEW(1, 0) },
@@ -56,24 +65,26 @@ int bk_augment_named(const char *name, int32_t size, struct bk_augment *out,
         return BK_OK;
     }
     const char *near = bk_nearest_word(name, names, BK_ARRAY_LEN(names));
-    return bk_fail(err, BK_ENOTFOUND,
-                   "no augmentation pipeline '%s'%s%s%s; legal: cifar, imagenet_1, imagenet_2, "
-                   "byol_1, byol_2, center, none", name, near ? ", did you mean '" : "",
-                   near ? near : "", near ? "'" : "");
+    return bk_fail(
+        err, BK_ENOTFOUND,
+        "no augmentation pipeline '%s'%s%s%s; legal: cifar, imagenet_1, imagenet_2, "
+        "byol_1, byol_2, center, none",
+        name, near ? ", did you mean '" : "", near ? near : "", near ? "'" : "");
 }
 
-/* ---- checks ------------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------- */
 
-static int check_range(const char *what, const char *field, double v, double lo, double hi,
-                       struct bk_error *err)
+static int check_range(const char *what, const char *field, double v, double lo,
+                       double hi, struct bk_error *err)
 {
     if (v >= lo && v <= hi)
         return BK_OK;
-    return bk_fail(err, BK_EINVAL, "augmentation '%s': %s %g is outside %g..%g", what, field, v,
-                   lo, hi);
+    return bk_fail(err, BK_EINVAL, "augmentation '%s': %s %g is outside %g..%g", what,
+                   field, v, lo, hi);
 }
 
-static int check_crop(const struct bk_augment *a, const char *what, struct bk_error *err)
+static int check_crop(const struct bk_augment *a, const char *what,
+                      struct bk_error *err)
 {
     BK_TRY(check_range(what, "crop", a->crop, BK_CROP_NONE, BK_CROP_CENTER, err));
     BK_TRY(check_range(what, "size", a->size, 1, 8192, err));
@@ -85,26 +96,36 @@ static int check_crop(const struct bk_augment *a, const char *what, struct bk_er
         BK_TRY(check_range(what, "area_max", a->area_max, 1e-4, 1, err));
         BK_TRY(check_range(what, "area_min", a->area_min, 1e-4, a->area_max, err));
         BK_TRY(check_range(what, "aspect_max", a->aspect_max, 0.01, 100, err));
-        BK_TRY(check_range(what, "aspect_min", a->aspect_min, 0.01, a->aspect_max, err));
+        BK_TRY(
+            check_range(what, "aspect_min", a->aspect_min, 0.01, a->aspect_max, err));
     }
     return BK_OK;
 }
 
-int bk__augment_check(const struct bk_augment *a, const char *what, struct bk_error *err)
+int bk__augment_check(const struct bk_augment *a, const char *what,
+                      struct bk_error *err)
 {
     BK_TRY(check_crop(a, what, err));
-    const struct { const char *field; double value, max; } rows[] = {
-        { "flip", a->flip, 1 },           { "jitter", a->jitter, 1 },
-        { "brightness", a->brightness, 1 }, { "contrast", a->contrast, 1 },
-        { "saturation", a->saturation, 1 }, { "hue", a->hue, 0.5 },
-        { "grey", a->grey, 1 },           { "blur", a->blur, 1 },
+    const struct {
+        const char *field;
+        double value, max;
+    } rows[] = {
+        { "flip", a->flip, 1 },
+        { "jitter", a->jitter, 1 },
+        { "brightness", a->brightness, 1 },
+        { "contrast", a->contrast, 1 },
+        { "saturation", a->saturation, 1 },
+        { "hue", a->hue, 0.5 },
+        { "grey", a->grey, 1 },
+        { "blur", a->blur, 1 },
         { "solarize", a->solarize, 1 },
     };
     for (size_t i = 0; i < BK_ARRAY_LEN(rows); i++)
         BK_TRY(check_range(what, rows[i].field, rows[i].value, 0, rows[i].max, err));
     if (a->blur > 0) {
         BK_TRY(check_range(what, "blur_sigma_max", a->blur_sigma_max, 0, 64, err));
-        BK_TRY(check_range(what, "blur_sigma_min", a->blur_sigma_min, 0, a->blur_sigma_max, err));
+        BK_TRY(check_range(what, "blur_sigma_min", a->blur_sigma_min, 0,
+                           a->blur_sigma_max, err));
     }
     for (int c = 0; c < 3; c++) {
         BK_TRY(check_range(what, "mean", a->mean[c], -100, 100, err));
@@ -113,7 +134,7 @@ int bk__augment_check(const struct bk_augment *a, const char *what, struct bk_er
     return BK_OK;
 }
 
-/* ---- crops -------------------------------------------------------------------------------------------- */
+/* ---- crops ----------------------------------------------------------------------- */
 
 static double draw_uniform(struct bk_random *r, double lo, double hi)
 {
@@ -129,7 +150,8 @@ struct rect {
     int32_t x, y, w, h;
 };
 
-/* torchvision's RandomResizedCrop.get_params: ten tries, then the largest centred crop of a legal aspect. */
+/* torchvision's RandomResizedCrop.get_params: ten tries, then the largest centred crop
+ * of a legal aspect. */
 static struct rect draw_rect(struct bk_random *r, const struct bk_augment *a, int32_t W,
                              int32_t H)
 {
@@ -160,16 +182,20 @@ static int crop_resized(struct bk__scratch *s, const struct bk_augment *a,
                         struct bk_error *err)
 {
     struct rect c = draw_rect(r, a, image->width, image->height);
-    struct bk__window w = { .stride = (size_t)image->width * 3, .width = c.w, .height = c.h };
+    struct bk__window w = { .stride = (size_t)image->width * 3,
+                            .width = c.w,
+                            .height = c.h };
     w.rgb = image->rgb + (size_t)c.y * w.stride + (size_t)c.x * 3;
     return bk__resize_bicubic(s, &w, a->size, a->size, out, err);
 }
 
-/* Copy the size x size window whose corner is at (x0, y0) of the image; outside the image is black. */
-static void copy_window(const struct bk_image *image, int32_t x0, int32_t y0, int32_t size,
-                        uint8_t *out)
+/* Copy the size x size window whose corner is at (x0, y0) of the image; outside the
+ * image is black. */
+static void copy_window(const struct bk_image *image, int32_t x0, int32_t y0,
+                        int32_t size, uint8_t *out)
 {
-    int32_t lo = x0 < 0 ? -x0 : 0, hi = image->width - x0 < size ? image->width - x0 : size;
+    int32_t lo = x0 < 0 ? -x0 : 0,
+            hi = image->width - x0 < size ? image->width - x0 : size;
     size_t line = (size_t)size * 3;
     for (int32_t y = 0; y < size; y++, out += line) {
         int32_t sy = y + y0;
@@ -191,16 +217,18 @@ static int crop_pad(const struct bk_augment *a, const struct bk_image *image,
     int32_t room_x = image->width + 2 * a->pad - a->size;
     int32_t room_y = image->height + 2 * a->pad - a->size;
     if (room_x < 0 || room_y < 0)
-        return bk_fail(err, BK_ESHAPE,
-                       "an image of %d x %d pixels padded by %d is smaller than the crop of %d",
-                       image->width, image->height, a->pad, a->size);
+        return bk_fail(
+            err, BK_ESHAPE,
+            "an image of %d x %d pixels padded by %d is smaller than the crop of %d",
+            image->width, image->height, a->pad, a->size);
     int32_t y = (int32_t)bk_random_below(r, (uint32_t)room_y + 1) - a->pad;
     int32_t x = (int32_t)bk_random_below(r, (uint32_t)room_x + 1) - a->pad;
     copy_window(image, x, y, a->size, out);
     return BK_OK;
 }
 
-/* Short side to floor(size / ratio), then the centre: torchvision's Resize and CenterCrop. */
+/* Short side to floor(size / ratio), then the centre: torchvision's Resize and
+ * CenterCrop. */
 static int crop_center(struct bk__scratch *s, const struct bk_augment *a,
                        const struct bk_image *image, uint8_t *out, struct bk_error *err)
 {
@@ -209,7 +237,8 @@ static int crop_center(struct bk__scratch *s, const struct bk_augment *a,
     int64_t w = (int64_t)side * image->width / short_in;
     int64_t h = (int64_t)side * image->height / short_in;
     if (w > 65535 || h > 65535)
-        return bk_fail(err, BK_ESHAPE, "an image of %d x %d pixels is too thin to be resized",
+        return bk_fail(err, BK_ESHAPE,
+                       "an image of %d x %d pixels is too thin to be resized",
                        image->width, image->height);
     struct bk_image mid = { .width = (int32_t)w, .height = (int32_t)h };
     uint8_t *p = bk__buffer_get(&s->image, (size_t)(w * h) * 3);
@@ -245,7 +274,7 @@ static int crop(struct bk__scratch *s, const struct bk_augment *a,
     }
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------ */
+/* ---- the rest -------------------------------------------------------------------- */
 
 static void flip(uint8_t *p, int32_t size)
 {
@@ -258,8 +287,10 @@ static void flip(uint8_t *p, int32_t size)
             }
 }
 
-/* All four factors are drawn whether used or not: what follows does not depend on the strengths. */
-static void jitter(const struct bk_augment *a, struct bk_random *r, uint8_t *p, size_t n)
+/* All four factors are drawn whether used or not: what follows does not depend on the
+ * strengths. */
+static void jitter(const struct bk_augment *a, struct bk_random *r, uint8_t *p,
+                   size_t n)
 {
     uint32_t order[4];
     bk_random_permutation(r, 4, order);
@@ -279,8 +310,8 @@ static void jitter(const struct bk_augment *a, struct bk_random *r, uint8_t *p, 
     }
 }
 
-static int recolor(struct bk__scratch *s, const struct bk_augment *a, struct bk_random *r,
-                   uint8_t *p, struct bk_error *err)
+static int recolor(struct bk__scratch *s, const struct bk_augment *a,
+                   struct bk_random *r, uint8_t *p, struct bk_error *err)
 {
     size_t n = (size_t)a->size * (size_t)a->size;
     if (a->jitter > 0 && draw_chance(r, a->jitter))
@@ -309,8 +340,8 @@ static void make_table(struct bk__scratch *s, const struct bk_augment *a)
     memcpy(s->stats, stats, sizeof stats);
 }
 
-static void normalize(struct bk__scratch *s, const struct bk_augment *a, const uint8_t *p,
-                      float *out)
+static void normalize(struct bk__scratch *s, const struct bk_augment *a,
+                      const uint8_t *p, float *out)
 {
     size_t n = (size_t)a->size * (size_t)a->size;
     make_table(s, a);
@@ -323,14 +354,16 @@ static void normalize(struct bk__scratch *s, const struct bk_augment *a, const u
 
 int bk__augment_run(struct bk__scratch *s, const struct bk_augment *a,
                     const struct bk_image *image, uint64_t seed, uint32_t epoch,
-                    uint32_t image_number, uint32_t view, float *out, struct bk_error *err)
+                    uint32_t image_number, uint32_t view, float *out,
+                    struct bk_error *err)
 {
     struct bk_random r;
     size_t nbytes = (size_t)a->size * (size_t)a->size * 3;
     uint8_t *p = bk__buffer_get(&s->pixels, nbytes);
 
     if (!p)
-        return bk_fail(err, BK_ENOMEM, "out of memory for an image of %d pixels", a->size);
+        return bk_fail(err, BK_ENOMEM, "out of memory for an image of %d pixels",
+                       a->size);
     bk_random_init(&r, seed, bk_random_stream("augment"), (uint64_t)view << 32 | epoch,
                    image_number);
     BK_TRY(crop(s, a, image, &r, p, err));
@@ -341,9 +374,9 @@ int bk__augment_run(struct bk__scratch *s, const struct bk_augment *a,
     return BK_OK;
 }
 
-int bk_augment_apply(const struct bk_augment *a, const struct bk_image *image, uint64_t seed,
-                     uint32_t epoch, uint32_t image_number, uint32_t view, float *out,
-                     struct bk_error *err)
+int bk_augment_apply(const struct bk_augment *a, const struct bk_image *image,
+                     uint64_t seed, uint32_t epoch, uint32_t image_number,
+                     uint32_t view, float *out, struct bk_error *err)
 {
     struct bk__scratch s = { 0 };
     int rc = bk__augment_check(a, "view", err);

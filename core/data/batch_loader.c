@@ -1,10 +1,12 @@
 /*
  * Batches of augmented views, made ahead of time by worker threads.
  *
- * A ring of slots holds the batch that is lent to the caller and the ones after it. The caller's thread decides what
- * goes into a slot (position, image numbers, labels) and puts it up for work; workers take chunks of a few images,
- * always of the earliest unfinished slot, and only fill in pixels. Since each view is a function of (seed, epoch,
- * image, view), batches do not depend on the number of workers; errors do not either: the one of the first image wins.
+ * A ring of slots holds the batch that is lent to the caller and the ones after it. The
+ * caller's thread decides what goes into a slot (position, image numbers, labels) and
+ * puts it up for work; workers take chunks of a few images, always of the earliest
+ * unfinished slot, and only fill in pixels. Since each view is a function of (seed,
+ * epoch, image, view), batches do not depend on the number of workers; errors do not
+ * either: the one of the first image wins.
  *
  * Not here: which images a split has (datasets), what a view looks like (augment.c).
  */
@@ -15,17 +17,18 @@
 #include <pthread.h>
 #include <string.h>
 
-#define CHUNK 8                         /* images a worker takes at once */
-#define MAX_SLOTS 5                     /* one lent, the rest ahead */
-#define RING_BYTES ((size_t)1 << 30)    /* use fewer slots rather than more memory than this */
+#define CHUNK     8 /* images a worker takes at once */
+#define MAX_SLOTS 5 /* one lent, the rest ahead */
+#define RING_BYTES \
+    ((size_t)1 << 30) /* use fewer slots rather than more memory than this */
 
 enum slot_state { SLOT_EMPTY = 0, SLOT_WORK, SLOT_READY };
 
 struct slot {
     enum slot_state state;
     int32_t n, epoch, index;
-    int32_t next, left;         /* first image nobody has taken; images not finished */
-    int32_t bad;                /* position of the first image that failed, INT32_MAX: none */
+    int32_t next, left; /* first image nobody has taken; images not finished */
+    int32_t bad;        /* position of the first image that failed, INT32_MAX: none */
     struct bk_error error;
     float *view[BK_MAX_VIEWS];
     int32_t *label;
@@ -35,10 +38,10 @@ struct slot {
 struct bk_loader {
     struct bk_loader_config config;
     struct bk_split split;
-    uint32_t n_images;          /* of the split, after `limit` */
+    uint32_t n_images; /* of the split, after `limit` */
     int32_t n_batches;
-    uint32_t *order;            /* permutation of `order_epoch` */
-    int32_t order_epoch;        /* -1: none yet */
+    uint32_t *order;     /* permutation of `order_epoch` */
+    int32_t order_epoch; /* -1: none yet */
 
     struct slot slot[MAX_SLOTS];
     int32_t n_slots;
@@ -48,16 +51,17 @@ struct bk_loader {
     struct bk__scratch scratch; /* of the caller's thread, when there are no workers */
 
     pthread_mutex_t lock;
-    pthread_cond_t work, done;  /* a slot was put up; a slot was finished or a worker let go */
+    pthread_cond_t work,
+        done; /* a slot was put up; a slot was finished or a worker let go */
     pthread_t thread[256];
     int32_t n_threads, n_busy;
     bool stop;
 };
 
-/* ---- pixels ------------------------------------------------------------------------------------------- */
+/* ---- pixels ---------------------------------------------------------------------- */
 
-static int make_image(struct bk_loader *l, struct bk__scratch *s, struct slot *slot, int32_t i,
-                      struct bk_error *err)
+static int make_image(struct bk_loader *l, struct bk__scratch *s, struct slot *slot,
+                      int32_t i, struct bk_error *err)
 {
     const struct bk_loader_config *c = &l->config;
     struct bk_image image;
@@ -68,8 +72,8 @@ static int make_image(struct bk_loader *l, struct bk__scratch *s, struct slot *s
     for (int32_t v = 0; v < c->n_views; v++) {
         size_t side = (size_t)c->view[v].size;
         float *out = slot->view[v] + (size_t)i * side * side * 3;
-        int rc = bk__augment_run(s, &c->view[v], &image, c->seed, epoch, number, (uint32_t)v,
-                                 out, err);
+        int rc = bk__augment_run(s, &c->view[v], &image, c->seed, epoch, number,
+                                 (uint32_t)v, out, err);
         if (rc) {
             bk_context(err, "image %u of the split, view %d", (unsigned)number, v);
             return rc;
@@ -79,8 +83,9 @@ static int make_image(struct bk_loader *l, struct bk__scratch *s, struct slot *s
 }
 
 /* Position of the first failure in [lo, hi), INT32_MAX when there is none. */
-static int32_t make_images(struct bk_loader *l, struct bk__scratch *s, struct slot *slot,
-                           int32_t lo, int32_t hi, struct bk_error *err)
+static int32_t make_images(struct bk_loader *l, struct bk__scratch *s,
+                           struct slot *slot, int32_t lo, int32_t hi,
+                           struct bk_error *err)
 {
     for (int32_t i = lo; i < hi; i++)
         if (make_image(l, s, slot, i, err))
@@ -88,7 +93,7 @@ static int32_t make_images(struct bk_loader *l, struct bk__scratch *s, struct sl
     return INT32_MAX;
 }
 
-/* ---- workers ------------------------------------------------------------------------------------------ */
+/* ---- workers --------------------------------------------------------------------- */
 
 /* The earliest slot with images nobody has taken; called with the lock held. */
 static struct slot *find_work(struct bk_loader *l)
@@ -102,7 +107,8 @@ static struct slot *find_work(struct bk_loader *l)
 }
 
 /* Take one chunk, make it with the lock released, account for it. */
-static void work_once(struct bk_loader *l, struct bk__scratch *scratch, struct slot *slot)
+static void work_once(struct bk_loader *l, struct bk__scratch *scratch,
+                      struct slot *slot)
 {
     struct bk_error error = BK_ERROR_INIT;
     int32_t lo = slot->next, hi = lo + CHUNK < slot->n ? lo + CHUNK : slot->n;
@@ -140,7 +146,7 @@ static void *worker(void *arg)
     return NULL;
 }
 
-/* ---- filling slots: caller's thread, lock held -------------------------------------------------------- */
+/* ---- filling slots: caller's thread, lock held ----------------------------------- */
 
 static void make_order(struct bk_loader *l, int32_t epoch)
 {
@@ -179,7 +185,8 @@ static void put_up(struct bk_loader *l, struct slot *s)
     }
 }
 
-/* Put up every empty slot in ring order, so that positions follow each other; none is lent at this point. */
+/* Put up every empty slot in ring order, so that positions follow each other; none is
+ * lent at this point. */
 static void put_up_all(struct bk_loader *l)
 {
     for (int32_t k = 0; k < l->n_slots; k++) {
@@ -190,19 +197,21 @@ static void put_up_all(struct bk_loader *l)
     pthread_cond_broadcast(&l->work);
 }
 
-/* ---- making and freeing -------------------------------------------------------------------------------- */
+/* ---- making and freeing ---------------------------------------------------------- */
 
 static int check_config(const struct bk_loader_config *c, struct bk_error *err)
 {
     if (!c->split || !c->split->images || !c->split->n)
         return bk_fail(err, BK_EINVAL, "loader: the split has no images");
     if (c->batch < 1 || c->batch > 65536)
-        return bk_fail(err, BK_EINVAL, "loader: batch %d is outside 1..65536", c->batch);
+        return bk_fail(err, BK_EINVAL, "loader: batch %d is outside 1..65536",
+                       c->batch);
     if (c->n_views < 1 || c->n_views > BK_MAX_VIEWS)
         return bk_fail(err, BK_EINVAL, "loader: %d views are outside 1..%d", c->n_views,
                        BK_MAX_VIEWS);
     if (c->threads < 0 || c->threads > 256)
-        return bk_fail(err, BK_EINVAL, "loader: %d threads are outside 0..256", c->threads);
+        return bk_fail(err, BK_EINVAL, "loader: %d threads are outside 0..256",
+                       c->threads);
     for (int32_t v = 0; v < c->n_views; v++)
         if (bk__augment_check(&c->view[v], "view", err))
             return bk_context(err, "loader: view %d", v);
@@ -222,7 +231,8 @@ static size_t slot_bytes(const struct bk_loader_config *c)
     return floats * sizeof(float) * (size_t)c->batch;
 }
 
-static int make_slot(const struct bk_loader_config *c, struct slot *s, struct bk_error *err)
+static int make_slot(const struct bk_loader_config *c, struct slot *s,
+                     struct bk_error *err)
 {
     size_t batch = (size_t)c->batch;
     s->label = bk_alloc(batch * sizeof *s->label);
@@ -234,8 +244,10 @@ static int make_slot(const struct bk_loader_config *c, struct slot *s, struct bk
         ok = s->view[v] != NULL;
     }
     return ok ? BK_OK
-              : bk_fail(err, BK_ENOMEM, "loader: out of memory for a batch of %d images with %d "
-                        "views", c->batch, c->n_views);
+              : bk_fail(err, BK_ENOMEM,
+                        "loader: out of memory for a batch of %d images with %d "
+                        "views",
+                        c->batch, c->n_views);
 }
 
 static int make_ring(struct bk_loader *l, struct bk_error *err)
@@ -243,12 +255,15 @@ static int make_ring(struct bk_loader *l, struct bk_error *err)
     size_t each = slot_bytes(&l->config), fit = RING_BYTES / each;
     int32_t wish = l->config.threads ? MAX_SLOTS : 1;
     int32_t least = l->config.threads ? 2 : 1;
-    l->n_slots = fit >= (size_t)wish ? wish : fit < (size_t)least ? least : (int32_t)fit;
+    l->n_slots = fit >= (size_t)wish   ? wish
+                 : fit < (size_t)least ? least
+                                       : (int32_t)fit;
     for (int32_t i = 0; i < l->n_slots; i++)
         BK_TRY(make_slot(&l->config, &l->slot[i], err));
     l->order = bk_alloc(l->n_images * sizeof *l->order);
     if (!l->order)
-        return bk_fail(err, BK_ENOMEM, "loader: out of memory for the order of %u images",
+        return bk_fail(err, BK_ENOMEM,
+                       "loader: out of memory for the order of %u images",
                        (unsigned)l->n_images);
     return BK_OK;
 }
@@ -281,7 +296,8 @@ int bk_loader_new(const struct bk_loader_config *config, struct bk_loader **out,
     l->lent = -1;
     l->order_epoch = -1;
     uint32_t batch = (uint32_t)config->batch;
-    l->n_batches = (int32_t)(l->n_images / batch + (!config->drop_last && l->n_images % batch));
+    l->n_batches =
+        (int32_t)(l->n_images / batch + (!config->drop_last && l->n_images % batch));
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->done, NULL);
@@ -326,14 +342,15 @@ void bk_loader_free(struct bk_loader *l)
     bk_free(l);
 }
 
-/* ---- use ------------------------------------------------------------------------------------------------ */
+/* ---- use ------------------------------------------------------------------------- */
 
 int32_t bk_loader_batches(const struct bk_loader *l)
 {
     return l->n_batches;
 }
 
-/* Take back what was put up: nobody starts on it any more, and those who have are waited for. */
+/* Take back what was put up: nobody starts on it any more, and those who have are
+ * waited for. */
 static void recall(struct bk_loader *l)
 {
     for (int32_t i = 0; i < l->n_slots; i++)
@@ -345,13 +362,16 @@ static void recall(struct bk_loader *l)
     l->lent = -1;
 }
 
-int bk_loader_seek(struct bk_loader *l, int32_t epoch, int32_t index, struct bk_error *err)
+int bk_loader_seek(struct bk_loader *l, int32_t epoch, int32_t index,
+                   struct bk_error *err)
 {
     if (epoch < 0 || index < 0 || index > l->n_batches)
-        return bk_fail(err, BK_EINVAL,
-                       "loader: position (epoch %d, batch %d) is outside epoch 0.. and batch "
-                       "0..%d", epoch, index, l->n_batches);
-    if (index == l->n_batches) {        /* the end of an epoch is the start of the next */
+        return bk_fail(
+            err, BK_EINVAL,
+            "loader: position (epoch %d, batch %d) is outside epoch 0.. and batch "
+            "0..%d",
+            epoch, index, l->n_batches);
+    if (index == l->n_batches) { /* the end of an epoch is the start of the next */
         epoch++;
         index = 0;
     }
@@ -365,8 +385,11 @@ int bk_loader_seek(struct bk_loader *l, int32_t epoch, int32_t index, struct bk_
 
 static void lend(const struct bk_loader *l, const struct slot *s, struct bk_batch *out)
 {
-    *out = (struct bk_batch){ .n = s->n, .epoch = s->epoch, .index = s->index,
-                              .n_batches = l->n_batches, .label = s->label,
+    *out = (struct bk_batch){ .n = s->n,
+                              .epoch = s->epoch,
+                              .index = s->index,
+                              .n_batches = l->n_batches,
+                              .label = s->label,
                               .image = s->image };
     for (int32_t v = 0; v < l->config.n_views; v++)
         out->view[v] = s->view[v];
@@ -383,7 +406,8 @@ static void complete(struct bk_loader *l, struct slot *s)
     }
 }
 
-/* A batch that failed stays at the head: asking again gives the same sentence, seek() gets past it. */
+/* A batch that failed stays at the head: asking again gives the same sentence, seek()
+ * gets past it. */
 int bk_loader_next(struct bk_loader *l, struct bk_batch *out, struct bk_error *err)
 {
     int rc = BK_OK;

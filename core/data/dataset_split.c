@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void bk_split_init(struct bk_split *out, const struct bk_images *images, const uint32_t *index,
-                   uint32_t n)
+void bk_split_init(struct bk_split *out, const struct bk_images *images,
+                   const uint32_t *index, uint32_t n)
 {
     struct bk_sha256 sha;
     out->images = images;
@@ -23,7 +23,8 @@ void bk_split_init(struct bk_split *out, const struct bk_images *images, const u
     bk_sha256_hex(&sha, out->fingerprint);
 }
 
-/* An image and where in the order it belongs: member k of a class of n gets (k + u) / n, 0 <= u < 1. */
+/* An image and where in the order it belongs: member k of a class of n gets (k + u) /
+ * n, 0 <= u < 1. */
 struct ranked {
     double key;
     uint32_t image;
@@ -46,7 +47,8 @@ static int compare_class(const void *pa, const void *pb)
     return compare_ranked(pa, pb);
 }
 
-/* Every class separately: its members, in a random order already, are spread evenly over 0..1. */
+/* Every class separately: its members, in a random order already, are spread evenly
+ * over 0..1. */
 static void spread_classes(struct ranked *r, uint32_t n, uint64_t seed)
 {
     for (uint32_t lo = 0, hi; lo < n; lo = hi) {
@@ -54,7 +56,8 @@ static void spread_classes(struct ranked *r, uint32_t n, uint64_t seed)
             hi++;
         for (uint32_t i = lo; i < hi; i++) {
             struct bk_random random;
-            bk_random_init(&random, seed, bk_random_stream("split spread"), 0, r[i].image);
+            bk_random_init(&random, seed, bk_random_stream("split spread"), 0,
+                           r[i].image);
             r[i].key = (i - lo + bk_random_f64(&random)) / (hi - lo);
         }
     }
@@ -68,14 +71,15 @@ int bk_split_order(const struct bk_images *images, const uint32_t *from, uint32_
     int rc = BK_OK;
 
     if (!r)
-        return bk_fail(err, BK_ENOMEM, "out of memory for a split of %u images", (unsigned)n);
+        return bk_fail(err, BK_ENOMEM, "out of memory for a split of %u images",
+                       (unsigned)n);
     for (uint32_t i = 0; i < n; i++) {
         struct bk_random random;
         struct bk_image image;
         uint32_t k = from ? from[i] : i;
         if (k >= count) {
-            rc = bk_fail(err, BK_EINVAL, "image %u is outside the cache's 0..%lld", (unsigned)k,
-                         (long long)count - 1);
+            rc = bk_fail(err, BK_EINVAL, "image %u is outside the cache's 0..%lld",
+                         (unsigned)k, (long long)count - 1);
             goto done;
         }
         bk_images_get(images, k, &image);

@@ -1,8 +1,9 @@
 /*
  * Reading image caches: a file of decoded images, mapped read-only.
  *
- * Everything that would make a later access go wrong is checked at open: a cache that opens can be used without
- * further checks. Writing is in image_cache_write.c; what the cache is made from is the business of datasets.
+ * Everything that would make a later access go wrong is checked at open: a cache that
+ * opens can be used without further checks. Writing is in image_cache_write.c; what the
+ * cache is made from is the business of datasets.
  */
 #include "data/image_cache.h"
 
@@ -29,7 +30,8 @@ static size_t entry_bytes(const struct bk__cache_entry *e)
     return (size_t)e->width * (size_t)e->height * 3;
 }
 
-/* Four independent multiply-xorshift lanes over 32-byte blocks, the rest byte by byte. */
+/* Four independent multiply-xorshift lanes over 32-byte blocks, the rest byte by byte.
+ */
 uint32_t bk__pixel_sum(const uint8_t *p, size_t nbytes)
 {
     const uint64_t k = UINT64_C(0x9e3779b97f4a7c15);
@@ -83,7 +85,8 @@ static int map_file(struct bk_images *im, struct bk_error *err)
         goto done;
     }
     if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct bk__cache_header)) {
-        rc = bk_fail(err, BK_EDATA, "image cache '%s' is %lld bytes long, less than its header",
+        rc = bk_fail(err, BK_EDATA,
+                     "image cache '%s' is %lld bytes long, less than its header",
                      im->path, (long long)st.st_size);
         goto done;
     }
@@ -107,17 +110,19 @@ static int check_header(struct bk_images *im, struct bk_error *err)
     if (memcmp(h->magic, BK__CACHE_MAGIC, sizeof h->magic) != 0)
         return bk_fail(err, BK_EDATA, "'%s' is not an image cache", im->path);
     if (h->version != BK__CACHE_VERSION)
-        return bk_fail(err, BK_EDATA, "image cache '%s' has version %u, this program reads %u",
+        return bk_fail(err, BK_EDATA,
+                       "image cache '%s' has version %u, this program reads %u",
                        im->path, (unsigned)h->version, BK__CACHE_VERSION);
     if (h->file_size != im->nbytes)
-        return bk_fail(err, BK_EDATA,
-                       "image cache '%s' is truncated or has grown: %llu bytes instead of %llu",
-                       im->path, (unsigned long long)im->nbytes,
-                       (unsigned long long)h->file_size);
+        return bk_fail(
+            err, BK_EDATA,
+            "image cache '%s' is truncated or has grown: %llu bytes instead of %llu",
+            im->path, (unsigned long long)im->nbytes, (unsigned long long)h->file_size);
     size_t index_bytes = (size_t)h->count * sizeof(struct bk__cache_entry);
-    if (h->index_offset < sizeof *h || h->index_offset % 8 || h->index_offset > im->nbytes ||
-        im->nbytes - h->index_offset != index_bytes)
-        return bk_fail(err, BK_EDATA, "image cache '%s' has a damaged header", im->path);
+    if (h->index_offset < sizeof *h || h->index_offset % 8 ||
+        h->index_offset > im->nbytes || im->nbytes - h->index_offset != index_bytes)
+        return bk_fail(err, BK_EDATA, "image cache '%s' has a damaged header",
+                       im->path);
     bk__cache_structure(h, im->map + h->index_offset, index_bytes, want);
     if (memcmp(want, h->structure, 64) != 0)
         return bk_fail(err, BK_EDATA, "image cache '%s' has a damaged header or index",
@@ -128,7 +133,8 @@ static int check_header(struct bk_images *im, struct bk_error *err)
     return BK_OK;
 }
 
-/* The structure digest holds, so a bad entry means a faulty writer: still never trust it with memory. */
+/* The structure digest holds, so a bad entry means a faulty writer: still never trust
+ * it with memory. */
 static int check_entries(const struct bk_images *im, bool pixels, struct bk_error *err)
 {
     for (uint32_t i = 0; i < im->header->count; i++) {
@@ -137,11 +143,13 @@ static int check_entries(const struct bk_images *im, bool pixels, struct bk_erro
         if (e->width < 1 || e->width > BK__CACHE_MAX_SIDE || e->height < 1 ||
             e->height > BK__CACHE_MAX_SIDE || e->label < 0 || e->offset < 256 ||
             e->offset > end || end - e->offset < entry_bytes(e))
-            return bk_fail(err, BK_EDATA, "image cache '%s': entry of image %u is damaged",
-                           im->path, (unsigned)i);
+            return bk_fail(err, BK_EDATA,
+                           "image cache '%s': entry of image %u is damaged", im->path,
+                           (unsigned)i);
         if (pixels && bk__pixel_sum(im->map + e->offset, entry_bytes(e)) != e->sum)
-            return bk_fail(err, BK_EDATA, "image cache '%s': pixels of image %u are damaged",
-                           im->path, (unsigned)i);
+            return bk_fail(err, BK_EDATA,
+                           "image cache '%s': pixels of image %u are damaged", im->path,
+                           (unsigned)i);
     }
     return BK_OK;
 }
@@ -214,7 +222,8 @@ int bk_images_verify(const struct bk_images *im, struct bk_error *err)
     }
     bk_sha256_hex(&sha, digest);
     if (strcmp(digest, im->digest) != 0)
-        return bk_fail(err, BK_EDATA, "image cache '%s': its content does not match its digest",
+        return bk_fail(err, BK_EDATA,
+                       "image cache '%s': its content does not match its digest",
                        im->path);
     return BK_OK;
 }

@@ -1,18 +1,20 @@
 /**
  * data/image_cache.h: layout of an image cache file, shared by reader and writer.
  *
- *     header (256 bytes) | pixels of all images, one after the other | index (24 bytes an image)
+ *     header (256 bytes) | pixels of all images, one after the other | index (24 bytes
+ * an image)
  *
- * Little-endian. The header carries two digests: `digest` over the content (what fingerprints are made of) and
- * `structure` over header and index, which is checked at every open. Each index entry has a fast checksum of its pixels.
+ * Little-endian. The header carries two digests: `digest` over the content (what
+ * fingerprints are made of) and `structure` over header and index, which is checked at
+ * every open. Each index entry has a fast checksum of its pixels.
  */
 #ifndef BOSSKIT_DATA_IMAGE_CACHE_H
 #define BOSSKIT_DATA_IMAGE_CACHE_H
 
 #include <bosskit/dataset.h>
 
-#define BK__CACHE_MAGIC "bkimages"
-#define BK__CACHE_VERSION 1u
+#define BK__CACHE_MAGIC    "bkimages"
+#define BK__CACHE_VERSION  1u
 #define BK__CACHE_MAX_SIDE 65535
 /** Pixels are checked at open up to this many bytes: half a second at most. */
 #define BK__CACHE_EAGER_BYTES ((uint64_t)1 << 30)
@@ -23,15 +25,15 @@ struct bk__cache_header {
     uint32_t count;
     uint64_t index_offset;
     uint64_t file_size;
-    char digest[64];            /* SHA-256 in hexadecimal, no NUL */
-    char structure[64];         /* the same over header (this field zero) and index */
+    char digest[64];    /* SHA-256 in hexadecimal, no NUL */
+    char structure[64]; /* the same over header (this field zero) and index */
     uint8_t reserved[96];
 };
 
 struct bk__cache_entry {
-    uint64_t offset;            /* from the start of the file */
+    uint64_t offset; /* from the start of the file */
     int32_t width, height, label;
-    uint32_t sum;               /* bk__pixel_sum() */
+    uint32_t sum; /* bk__pixel_sum() */
 };
 
 _Static_assert(sizeof(struct bk__cache_header) == 256, "cache header layout");
@@ -41,8 +43,8 @@ _Static_assert(sizeof(struct bk__cache_entry) == 24, "cache entry layout");
 uint32_t bk__pixel_sum(const uint8_t *p, size_t nbytes);
 
 /** Digest of header (its `structure` taken as zero) and index. */
-BK_API void bk__cache_structure(const struct bk__cache_header *header, const void *index,
-                         size_t index_bytes, char out[65]);
+BK_API void bk__cache_structure(const struct bk__cache_header *header,
+                                const void *index, size_t index_bytes, char out[65]);
 
 /** Add one image to the content digest. */
 struct bk_sha256;

@@ -1,6 +1,7 @@
 /*
- * Writing image caches: images are appended to a temporary file beside the final one, which takes its name only when
- * it is complete and on disk. A crash leaves a ".partial" file and no cache. Layout: image_cache.h.
+ * Writing image caches: images are appended to a temporary file beside the final one,
+ * which takes its name only when it is complete and on disk. A crash leaves a
+ * ".partial" file and no cache. Layout: image_cache.h.
  */
 #include "data/image_cache.h"
 
@@ -42,7 +43,8 @@ static char *partial_name(const char *path)
     return name;
 }
 
-int bk_images_create(const char *path, struct bk_images_writer **out, struct bk_error *err)
+int bk_images_create(const char *path, struct bk_images_writer **out,
+                     struct bk_error *err)
 {
     const struct bk__cache_header blank = { 0 };
     struct bk_images_writer *w = bk_zalloc(sizeof *w);
@@ -89,10 +91,12 @@ int bk_images_add(struct bk_images_writer *w, const struct bk_image *image,
 {
     if (!image->rgb || image->width < 1 || image->width > BK__CACHE_MAX_SIDE ||
         image->height < 1 || image->height > BK__CACHE_MAX_SIDE || image->label < 0)
-        return bk_fail(err, BK_EINVAL,
-                       "image cache '%s': image %u is %d x %d with label %d; legal are sides of "
-                       "1..%d and labels from 0", w->path, (unsigned)w->count, image->width,
-                       image->height, image->label, BK__CACHE_MAX_SIDE);
+        return bk_fail(
+            err, BK_EINVAL,
+            "image cache '%s': image %u is %d x %d with label %d; legal are sides of "
+            "1..%d and labels from 0",
+            w->path, (unsigned)w->count, image->width, image->height, image->label,
+            BK__CACHE_MAX_SIDE);
     BK_TRY(reserve_entry(w, err));
     size_t n = (size_t)image->width * (size_t)image->height * 3;
     struct bk__cache_entry e = { w->offset, image->width, image->height, image->label,
@@ -135,7 +139,7 @@ static void sync_directory(const char *path)
         bk_text_add(&t, ".");
     int fd = t.failed ? -1 : open(t.ptr, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
-        (void)fsync(fd);        /* not every file system can; the file itself is safe */
+        (void)fsync(fd); /* not every file system can; the file itself is safe */
         close(fd);
     }
     bk_text_release(&t);
@@ -151,7 +155,8 @@ int bk_images_finish(struct bk_images_writer *w, struct bk_error *err)
         goto done;
     }
     if (rename(w->partial, w->path)) {
-        rc = bk_fail_errno(err, BK_EIO, "cannot rename '%s' to '%s'", w->partial, w->path);
+        rc = bk_fail_errno(err, BK_EIO, "cannot rename '%s' to '%s'", w->partial,
+                           w->path);
         goto done;
     }
     sync_directory(w->path);

@@ -1,9 +1,10 @@
 /*
  * JPEG (libjpeg) and PNG (libpng) files to 8-bit RGB.
  *
- * The kind is told by the file's first bytes, not by its name (ImageNet has a PNG called .JPEG). A file that had to be
- * repaired while decoding is refused: libjpeg fills the missing part of a truncated image with grey and only warns.
- * Colour profiles, gamma and orientation tags are ignored, as Pillow and torchvision do.
+ * The kind is told by the file's first bytes, not by its name (ImageNet has a PNG
+ * called .JPEG). A file that had to be repaired while decoding is refused: libjpeg
+ * fills the missing part of a truncated image with grey and only warns. Colour
+ * profiles, gamma and orientation tags are ignored, as Pillow and torchvision do.
  */
 #include <bosskit/dataset.h>
 #include <bosskit/file.h>
@@ -12,14 +13,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <jpeglib.h>
 #include <jerror.h>
+#include <jpeglib.h>
 #include <png.h>
 
 #define MAX_FILE_BYTES ((size_t)256 << 20)
-#define MAX_PIXELS ((size_t)1 << 27)
+#define MAX_PIXELS     ((size_t)1 << 27)
 
-/* ---- JPEG -------------------------------------------------------------------------------------------- */
+/* ---- JPEG ------------------------------------------------------------------------ */
 
 struct jpeg_job {
     struct jpeg_decompress_struct info;
@@ -27,7 +28,7 @@ struct jpeg_job {
     jmp_buf fail;
     char message[JMSG_LENGTH_MAX];
     uint8_t *rgb;
-    uint8_t *row;               /* one line of CMYK */
+    uint8_t *row; /* one line of CMYK */
 };
 
 static void jpeg_fail(j_common_ptr info)
@@ -37,7 +38,8 @@ static void jpeg_fail(j_common_ptr info)
     longjmp(job->fail, 1);
 }
 
-/* Harmless: bytes between segments, an unknown Adobe transform, a newer JFIF revision. Others mean lost pixels. */
+/* Harmless: bytes between segments, an unknown Adobe transform, a newer JFIF revision.
+ * Others mean lost pixels. */
 static void jpeg_message(j_common_ptr info, int level)
 {
     int code = info->err->msg_code;
@@ -94,7 +96,8 @@ static int jpeg_read(struct jpeg_job *job, const void *data, size_t nbytes)
     return BK_OK;
 }
 
-/* setjmp lives in a frame of its own, whose caller reads the results after it has returned. */
+/* setjmp lives in a frame of its own, whose caller reads the results after it has
+ * returned. */
 static int jpeg_guarded(struct jpeg_job *job, const void *data, size_t nbytes)
 {
     if (setjmp(job->fail))
@@ -134,7 +137,7 @@ static int decode_jpeg(const char *path, const void *data, size_t nbytes, uint8_
     return rc;
 }
 
-/* ---- PNG --------------------------------------------------------------------------------------------- */
+/* ---- PNG ------------------------------------------------------------------------- */
 
 struct png_job {
     png_structp png;
@@ -179,7 +182,7 @@ static int png_read(struct png_job *job)
     job->height = png_get_image_height(png, job->info);
     if ((size_t)job->width * job->height > MAX_PIXELS)
         png_error(png, "too many pixels");
-    png_set_expand(png);            /* palettes to RGB, 1..4 bits to 8, tRNS to alpha */
+    png_set_expand(png); /* palettes to RGB, 1..4 bits to 8, tRNS to alpha */
     png_set_scale_16(png);
     png_set_strip_alpha(png);
     png_set_gray_to_rgb(png);
@@ -212,7 +215,8 @@ static int decode_png(const char *path, const void *data, size_t nbytes, uint8_t
     struct png_job job = { .data = data, .left = nbytes };
     int rc = BK_ENOMEM;
 
-    job.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &job, png_fail, png_silence);
+    job.png =
+        png_create_read_struct(PNG_LIBPNG_VER_STRING, &job, png_fail, png_silence);
     if (job.png)
         job.info = png_create_info_struct(job.png);
     if (job.info) {
@@ -236,7 +240,7 @@ static int decode_png(const char *path, const void *data, size_t nbytes, uint8_t
     return rc;
 }
 
-/* ---- either ------------------------------------------------------------------------------------------- */
+/* ---- either ---------------------------------------------------------------------- */
 
 int bk_image_decode(const char *path, uint8_t **rgb, int32_t *width, int32_t *height,
                     struct bk_error *err)

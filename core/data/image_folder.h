@@ -1,5 +1,6 @@
 /**
- * data/image_folder.h: the sorted list of files of an image tree, between scanning and importing.
+ * data/image_folder.h: the sorted list of files of an image tree, between scanning and
+ * importing.
  */
 #ifndef BOSSKIT_DATA_IMAGE_FOLDER_H
 #define BOSSKIT_DATA_IMAGE_FOLDER_H

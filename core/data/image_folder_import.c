@@ -1,8 +1,10 @@
 /*
- * Image trees into caches: decode once, in parallel, and remember the result under a digest of the file list.
+ * Image trees into caches: decode once, in parallel, and remember the result under a
+ * digest of the file list.
  *
- * Threads decode a window of files ahead of the writer; the caller's thread writes them in order, reports progress and
- * notices cancellation. The cache's bytes and the error that is reported do not depend on the number of threads.
+ * Threads decode a window of files ahead of the writer; the caller's thread writes them
+ * in order, reports progress and notices cancellation. The cache's bytes and the error
+ * that is reported do not depend on the number of threads.
  */
 #include "data/image_folder.h"
 #include "data/pixels.h"
@@ -12,8 +14,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#define WINDOW 256                      /* decoded images that may wait for the writer */
-#define MAX_THREADS 64
+#define WINDOW           256 /* decoded images that may wait for the writer */
+#define MAX_THREADS      64
 #define PROGRESS_EVERY_S 0.5
 
 enum ready_state { READY_NO = 0, READY_OK, READY_ERROR };
@@ -29,13 +31,13 @@ struct import {
     const struct bk__file_list *files;
     int32_t short_side;
     pthread_mutex_t lock;
-    pthread_cond_t room, done;          /* the window moved; an image is ready */
-    struct ready ready[WINDOW];         /* of file i at i % WINDOW */
+    pthread_cond_t room, done;  /* the window moved; an image is ready */
+    struct ready ready[WINDOW]; /* of file i at i % WINDOW */
     uint32_t next, written;
     bool stop;
 };
 
-/* ---- one image ------------------------------------------------------------------------------------------ */
+/* ---- one image ------------------------------------------------------------------- */
 
 static int shrink(struct bk__scratch *s, int32_t short_side, struct ready *r,
                   struct bk_error *err)
@@ -61,7 +63,8 @@ static int shrink(struct bk__scratch *s, int32_t short_side, struct ready *r,
     return BK_OK;
 }
 
-static void decode(struct bk__scratch *s, const struct import *im, uint32_t i, struct ready *r)
+static void decode(struct bk__scratch *s, const struct import *im, uint32_t i,
+                   struct ready *r)
 {
     const char *path = im->files->at[i].path;
     int rc = bk_image_decode(path, &r->rgb, &r->width, &r->height, &r->error);
@@ -94,7 +97,7 @@ static void *decoder(void *arg)
     return NULL;
 }
 
-/* ---- all images ----------------------------------------------------------------------------------------- */
+/* ---- all images ------------------------------------------------------------------ */
 
 /* Wait for file i and take it out of the window. */
 static struct ready take(struct import *im, uint32_t i)
@@ -112,21 +115,23 @@ static struct ready take(struct import *im, uint32_t i)
     return r;
 }
 
-static int write_all(struct import *im, struct bk_images_writer *w, const struct bk_host *host,
-                     struct bk_error *err)
+static int write_all(struct import *im, struct bk_images_writer *w,
+                     const struct bk_host *host, struct bk_error *err)
 {
     double reported = bk_now();
     for (uint32_t i = 0; i < im->files->n; i++) {
         if (host && host->cancelled(host->ctx))
-            return bk_fail(err, BK_EINTERRUPTED, "interrupted after importing %u of %u images",
-                           (unsigned)i, (unsigned)im->files->n);
+            return bk_fail(err, BK_EINTERRUPTED,
+                           "interrupted after importing %u of %u images", (unsigned)i,
+                           (unsigned)im->files->n);
         struct ready r = take(im, i);
         if (r.state == READY_ERROR) {
             bk_free(r.rgb);
             return bk_fail(err, r.error.code == BK_EIO ? BK_EDATA : r.error.code, "%s",
                            r.error.text);
         }
-        const struct bk_image image = { r.rgb, r.width, r.height, im->files->at[i].label };
+        const struct bk_image image = { r.rgb, r.width, r.height,
+                                        im->files->at[i].label };
         int rc = bk_images_add(w, &image, err);
         bk_free(r.rgb);
         if (rc)
@@ -179,16 +184,18 @@ static int import_files(const struct bk__file_list *files, int32_t short_side,
     return rc;
 }
 
-/* ---- remembering ------------------------------------------------------------------------------------------ */
+/* ---- remembering ----------------------------------------------------------------- */
 
 static void add_number(struct bk_sha256 *sha, int64_t v)
 {
     bk_sha256_add(sha, &v, sizeof v);
 }
 
-/* Names count from the folder, so that a tree that was moved with its times is not imported again. */
-static void list_key(const struct bk__file_list *files, const struct bk_class_list *classes,
-                     size_t folder_len, int32_t short_side, char out[65])
+/* Names count from the folder, so that a tree that was moved with its times is not
+ * imported again. */
+static void list_key(const struct bk__file_list *files,
+                     const struct bk_class_list *classes, size_t folder_len,
+                     int32_t short_side, char out[65])
 {
     struct bk_sha256 sha;
     bk_sha256_init(&sha);
@@ -208,8 +215,9 @@ static void list_key(const struct bk__file_list *files, const struct bk_class_li
     bk_sha256_hex(&sha, out);
 }
 
-static int build_cache(const struct bk__file_list *files, int32_t short_side, const char *path,
-                       const struct bk_host *host, struct bk_error *err)
+static int build_cache(const struct bk__file_list *files, int32_t short_side,
+                       const char *path, const struct bk_host *host,
+                       struct bk_error *err)
 {
     struct bk_images_writer *w;
     BK_TRY(bk_images_create(path, &w, err));
@@ -220,8 +228,8 @@ static int build_cache(const struct bk__file_list *files, int32_t short_side, co
     return rc;
 }
 
-int bk_images_cached(const char *cache_dir, const char *prefix, const char *key, char **path,
-                     struct bk_images **out, struct bk_error *err)
+int bk_images_cached(const char *cache_dir, const char *prefix, const char *key,
+                     char **path, struct bk_images **out, struct bk_error *err)
 {
     struct bk_error local = BK_ERROR_INIT;
     struct bk_text t = BK_TEXT_INIT;

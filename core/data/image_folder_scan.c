@@ -1,8 +1,9 @@
 /*
- * Listing an image tree <folder>/<class>/...: names, sizes and change times, in a fixed order.
+ * Listing an image tree <folder>/<class>/...: names, sizes and change times, in a fixed
+ * order.
  *
- * The order is by class and then by name in bytes, whatever order the file system has. Hidden files and files with
- * other endings are passed over.
+ * The order is by class and then by name in bytes, whatever order the file system has.
+ * Hidden files and files with other endings are passed over.
  */
 #include "data/image_folder.h"
 
@@ -29,7 +30,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* ---- classes ----------------------------------------------------------------------------------------- */
+/* ---- classes --------------------------------------------------------------------- */
 
 static int add_class(struct bk_class_list *c, const char *name, struct bk_error *err)
 {
@@ -52,7 +53,8 @@ static int scan_classes(DIR *dir, const char *folder, struct bk_class_list *c,
             continue;
         char *path = join(folder, e->d_name);
         if (!path)
-            return bk_fail(err, BK_ENOMEM, "out of memory for the classes of '%s'", folder);
+            return bk_fail(err, BK_ENOMEM, "out of memory for the classes of '%s'",
+                           folder);
         bool is_dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
         bk_free(path);
         if (is_dir)
@@ -64,12 +66,14 @@ static int scan_classes(DIR *dir, const char *folder, struct bk_class_list *c,
     return BK_OK;
 }
 
-int bk_class_list_scan(const char *folder, struct bk_class_list *out, struct bk_error *err)
+int bk_class_list_scan(const char *folder, struct bk_class_list *out,
+                       struct bk_error *err)
 {
     struct bk_class_list c = BK_CLASS_LIST_INIT;
     DIR *dir = opendir(folder);
     if (!dir)
-        return bk_fail_errno(err, BK_EDATA, "cannot open the image folder '%s'", folder);
+        return bk_fail_errno(err, BK_EDATA, "cannot open the image folder '%s'",
+                             folder);
     int rc = scan_classes(dir, folder, &c, err);
     closedir(dir);
     if (rc)
@@ -90,17 +94,18 @@ void bk_class_list_release(struct bk_class_list *c)
     c->n = 0;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------- */
 
 static bool is_image_name(const char *name)
 {
     const char *dot = strrchr(name, '.');
     return dot && name[0] != '.' &&
-           (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg") || !strcasecmp(dot, ".png"));
+           (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg") ||
+            !strcasecmp(dot, ".png"));
 }
 
-static int add_file(struct bk__file_list *l, char *path, int32_t label, const struct stat *st,
-                    struct bk_error *err)
+static int add_file(struct bk__file_list *l, char *path, int32_t label,
+                    const struct stat *st, struct bk_error *err)
 {
     if (l->n == l->cap) {
         uint32_t cap = l->cap ? l->cap * 2 : 256;
@@ -116,12 +121,12 @@ static int add_file(struct bk__file_list *l, char *path, int32_t label, const st
     return BK_OK;
 }
 
-static int scan_dir(struct bk__file_list *l, const char *folder, int32_t label, int depth,
-                    struct bk_error *err);
+static int scan_dir(struct bk__file_list *l, const char *folder, int32_t label,
+                    int depth, struct bk_error *err);
 
 /* Takes `path` over. */
-static int scan_entry(struct bk__file_list *l, char *path, const char *name, int32_t label,
-                      int depth, struct bk_error *err)
+static int scan_entry(struct bk__file_list *l, char *path, const char *name,
+                      int32_t label, int depth, struct bk_error *err)
 {
     struct stat st;
     int rc = BK_OK;
@@ -139,20 +144,22 @@ static int scan_entry(struct bk__file_list *l, char *path, const char *name, int
     return rc;
 }
 
-static int scan_dir(struct bk__file_list *l, const char *folder, int32_t label, int depth,
-                    struct bk_error *err)
+static int scan_dir(struct bk__file_list *l, const char *folder, int32_t label,
+                    int depth, struct bk_error *err)
 {
     DIR *dir = opendir(folder);
     int rc = BK_OK;
 
     if (!dir)
-        return bk_fail_errno(err, BK_EDATA, "cannot open the class folder '%s'", folder);
+        return bk_fail_errno(err, BK_EDATA, "cannot open the class folder '%s'",
+                             folder);
     for (struct dirent *e; rc == BK_OK && (e = readdir(dir));) {
         if (e->d_name[0] == '.')
             continue;
         char *path = join(folder, e->d_name);
         rc = path ? scan_entry(l, path, e->d_name, label, depth, err)
-                  : bk_fail(err, BK_ENOMEM, "out of memory for the files of '%s'", folder);
+                  : bk_fail(err, BK_ENOMEM, "out of memory for the files of '%s'",
+                            folder);
     }
     closedir(dir);
     return rc;
@@ -175,12 +182,13 @@ int bk__file_list_scan(const char *folder, const struct bk_class_list *classes,
     for (uint32_t c = 0; rc == BK_OK && c < classes->n; c++) {
         char *path = join(folder, classes->name[c]);
         rc = path ? scan_dir(&l, path, (int32_t)c, 0, err)
-                  : bk_fail(err, BK_ENOMEM, "out of memory for the files of '%s'", folder);
+                  : bk_fail(err, BK_ENOMEM, "out of memory for the files of '%s'",
+                            folder);
         bk_free(path);
     }
     if (rc == BK_OK && l.n == 0)
-        rc = bk_fail(err, BK_EDATA, "'%s' has class folders but no JPEG or PNG files in them",
-                     folder);
+        rc = bk_fail(err, BK_EDATA,
+                     "'%s' has class folders but no JPEG or PNG files in them", folder);
     if (rc) {
         bk__file_list_release(&l);
         return rc;

@@ -1,8 +1,9 @@
 /**
  * data/pixels.h: operations on 8-bit RGB images, bit-exact with Pillow.
  *
- * Every operation rounds to 8 bits, as the original training pipelines do (torchvision on Pillow images); errors of
- * one grey level would be harmless, but exactness lets tests compare bytes. No randomness here: augment.c draws.
+ * Every operation rounds to 8 bits, as the original training pipelines do (torchvision
+ * on Pillow images); errors of one grey level would be harmless, but exactness lets
+ * tests compare bytes. No randomness here: augment.c draws.
  */
 #ifndef BOSSKIT_DATA_PIXELS_H
 #define BOSSKIT_DATA_PIXELS_H
@@ -22,13 +23,14 @@ void bk__buffer_release(struct bk__buffer *b);
 /** Working memory of one thread. */
 struct bk__scratch {
     struct bk__buffer weights, pass, image, line, pixels;
-    double stats[6];            /* mean and std that `table` was made for */
-    float table[3][256];        /* normalised value of each grey level */
+    double stats[6];     /* mean and std that `table` was made for */
+    float table[3][256]; /* normalised value of each grey level */
 };
 
 BK_API void bk__scratch_release(struct bk__scratch *s);
 
-/** A window of an image: rgb points at its first pixel, lines are `stride` bytes apart. */
+/** A window of an image: rgb points at its first pixel, lines are `stride` bytes apart.
+ */
 struct bk__window {
     const uint8_t *rgb;
     size_t stride;
@@ -36,11 +38,12 @@ struct bk__window {
 };
 
 /**
- * Bicubic (a = -0.5), antialiased, separable, horizontal pass first, taps outside the window dropped.
- * out [height][width][3]. Errors: BK_ENOMEM
+ * Bicubic (a = -0.5), antialiased, separable, horizontal pass first, taps outside the
+ * window dropped. out [height][width][3]. Errors: BK_ENOMEM
  */
-BK_API int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in, int32_t width,
-                              int32_t height, uint8_t *out, struct bk_error *err) BK_MUST_USE;
+BK_API int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in,
+                              int32_t width, int32_t height, uint8_t *out,
+                              struct bk_error *err) BK_MUST_USE;
 
 /** p [n][3] in place; factor 1 changes nothing. */
 BK_API void bk__adjust_brightness(uint8_t *p, size_t n, float factor);
@@ -51,8 +54,10 @@ BK_API void bk__adjust_hue(uint8_t *p, size_t n, double shift);
 BK_API void bk__to_grey(uint8_t *p, size_t n);
 /** v < threshold keeps v, else 255 - v. */
 BK_API void bk__solarize(uint8_t *p, size_t n, int threshold);
-/** Gaussian of deviation sigma (pixels) by three box blurs each way. Errors: BK_ENOMEM */
-BK_API int bk__gaussian_blur(struct bk__scratch *s, uint8_t *p, int32_t width, int32_t height,
-                             float sigma, struct bk_error *err) BK_MUST_USE;
+/** Gaussian of deviation sigma (pixels) by three box blurs each way. Errors: BK_ENOMEM
+ */
+BK_API int bk__gaussian_blur(struct bk__scratch *s, uint8_t *p, int32_t width,
+                             int32_t height, float sigma,
+                             struct bk_error *err) BK_MUST_USE;
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * Colour operations and blur on 8-bit RGB, bit-exact with Pillow (ImageEnhance, ImageOps, ImageFilter) and hence with
- * torchvision's ColorJitter on Pillow images.
+ * Colour operations and blur on 8-bit RGB, bit-exact with Pillow (ImageEnhance,
+ * ImageOps, ImageFilter) and hence with torchvision's ColorJitter on Pillow images.
  *
- * blend(D, x, c) = clip(trunc(D + c (x - D))) in single precision. Blur: Gwosdek et al., Theoretical foundations of
- * Gaussian convolution by extended box filtering (SSVM 2011), equations 7, 11 and 14, three passes each way.
+ * blend(D, x, c) = clip(trunc(D + c (x - D))) in single precision. Blur: Gwosdek et
+ * al., Theoretical foundations of Gaussian convolution by extended box filtering (SSVM
+ * 2011), equations 7, 11 and 14, three passes each way.
  */
 #include "data/pixels.h"
 
@@ -68,7 +69,7 @@ void bk__solarize(uint8_t *p, size_t n, int threshold)
         p[i] = p[i] < threshold ? p[i] : (uint8_t)(255 - p[i]);
 }
 
-/* ---- hue ----------------------------------------------------------------------------------------------- */
+/* ---- hue ------------------------------------------------------------------------- */
 
 static inline int max3(int a, int b, int c)
 {
@@ -82,66 +83,83 @@ static inline int min3(int a, int b, int c)
     return m < c ? m : c;
 }
 
-/* 8 bits a channel: h = trunc(255 turns), s = trunc(255 s), v = max. */
-static void rgb_to_hsv(const uint8_t *p, uint8_t *hsv)
+/*
+ * To 8 bits a channel: h = trunc(255 turns), s = trunc(255 s), v = max. Without
+ * branches on the largest channel, which nobody can predict; the order and precision of
+ * every step is Pillow's. hi > lo.
+ */
+static inline void hue_and_saturation(int r, int g, int b, int hi, int lo, uint8_t *h8,
+                                      uint8_t *s8)
 {
-    int r = p[0], g = p[1], b = p[2], hi = max3(r, g, b), lo = min3(r, g, b);
-    hsv[0] = hsv[1] = 0;
-    hsv[2] = (uint8_t)hi;
-    if (hi == lo)
-        return;
-    float range = (float)(hi - lo), h;
-    float s = range / (float)hi;
-    float rc = (float)(hi - r) / range, gc = (float)(hi - g) / range, bc = (float)(hi - b) / range;
-    if (r == hi)
-        h = bc - gc;
-    else if (g == hi)
-        h = (float)(2.0 + (double)rc - (double)bc);
-    else
-        h = (float)(4.0 + (double)gc - (double)rc);
-    h = (float)fmod((double)h / 6.0 + 1.0, 1.0);
-    hsv[0] = (uint8_t)((double)h * 255.0);
-    hsv[1] = (uint8_t)((double)s * 255.0);
+    float range = (float)(hi - lo);
+    bool is_r = r == hi, is_g = g == hi;
+    int plus = is_r ? hi - b : is_g ? hi - r : hi - g;
+    int minus = is_r ? hi - g : is_g ? hi - b : hi - r;
+    double base = is_r ? 0 : is_g ? 2 : 4;
+    float h =
+        (float)(base + (double)((float)plus / range) - (double)((float)minus / range));
+    double turns = (double)h / 6.0 + 1.0;
+    float wrapped =
+        (float)(turns - (turns >= 1.0 ? 1.0 : 0.0)); /* fmod(turns, 1), exact */
+    *h8 = (uint8_t)((double)wrapped * 255.0);
+    *s8 = (uint8_t)((double)(range / (float)hi) * 255.0);
 }
 
-static inline uint8_t round8(double v)
-{
-    v = round(v);
-    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
+/* A hue: one of six sectors of the circle and how far into it. */
+struct hue {
+    float within;
+    uint8_t sector;
+};
 
-static void hsv_to_rgb(const uint8_t *hsv, uint8_t *p)
+static void make_hues(struct hue table[256], uint8_t add)
 {
-    double v = hsv[2];
-    if (hsv[1] == 0) {
-        p[0] = p[1] = p[2] = hsv[2];
-        return;
+    for (int i = 0; i < 256; i++) {
+        double six = (double)(float)(uint8_t)(i + add) * 6.0 / 255.0;
+        int sector = (int)six;
+        table[i].within = (float)(six - (double)(float)sector);
+        table[i].sector = (uint8_t)(sector % 6);
     }
-    int sector = (int)floor((double)(float)hsv[0] * 6.0 / 255.0);
-    float f = (float)((double)(float)hsv[0] * 6.0 / 255.0 - (double)(float)sector);
-    float s = (float)((double)(float)hsv[1] / 255.0);
-    uint8_t w = hsv[2], a = round8(v * (1.0 - (double)s));
-    uint8_t q = round8(v * (1.0 - (double)(s * f)));
-    uint8_t t = round8(v * (1.0 - (double)s * (1.0 - (double)f)));
-    const uint8_t rgb[6][3] = { { w, t, a }, { q, w, a }, { a, w, t },
-                                { a, q, w }, { t, a, w }, { w, a, q } };
-    memcpy(p, rgb[sector % 6], 3);
+}
+
+static inline uint8_t nearest8(double v)
+{
+    return (uint8_t)(v + 0.5);
+}
+
+static inline void put_color(const struct hue *h, uint8_t s8, uint8_t v8, uint8_t *p)
+{
+    static const uint8_t order[6][3] = { { 0, 3, 1 }, { 2, 0, 1 }, { 1, 0, 3 },
+                                         { 1, 2, 0 }, { 3, 1, 0 }, { 0, 1, 2 } };
+    double v = v8, f = (double)h->within;
+    float s = (float)((double)(float)s8 / 255.0);
+    const uint8_t level[4] = { v8, nearest8(v * (1.0 - (double)s)),
+                               nearest8(v * (1.0 - (double)(s * h->within))),
+                               nearest8(v * (1.0 - (double)s * (1.0 - f))) };
+    for (int c = 0; c < 3; c++)
+        p[c] = level[order[h->sector][c]];
 }
 
 void bk__adjust_hue(uint8_t *p, size_t n, double shift)
 {
-    uint8_t add = (uint8_t)(int)(shift * 255);
+    struct hue hues[256];
+    make_hues(hues, (uint8_t)(int)(shift * 255));
     for (size_t i = 0; i < n; i++, p += 3) {
-        uint8_t hsv[3];
-        rgb_to_hsv(p, hsv);
-        hsv[0] = (uint8_t)(hsv[0] + add);
-        hsv_to_rgb(hsv, p);
+        uint8_t h8, s8;
+        int hi = max3(p[0], p[1], p[2]), lo = min3(p[0], p[1], p[2]);
+        if (hi == lo)
+            continue; /* grey has no hue */
+        hue_and_saturation(p[0], p[1], p[2], hi, lo, &h8, &s8);
+        if (s8 == 0)
+            p[0] = p[1] = p[2] = (uint8_t)hi;
+        else
+            put_color(&hues[h8], s8, (uint8_t)hi, p);
     }
 }
 
-/* ---- blur ----------------------------------------------------------------------------------------------- */
+/* ---- blur ------------------------------------------------------------------------ */
 
-/* Equations 7, 11, 14: the box of real radius whose `passes`-fold convolution has variance sigma^2. */
+/* Equations 7, 11, 14: the box of real radius whose `passes`-fold convolution has
+ * variance sigma^2. */
 static float box_radius(float sigma, int passes)
 {
     float var = sigma * sigma / (float)passes;
@@ -152,7 +170,8 @@ static float box_radius(float sigma, int passes)
     return l + a;
 }
 
-/* A box: 2 radius + 1 inner taps of weight `inner` and two of weight `outer`, in 2^-24. */
+/* A box: 2 radius + 1 inner taps of weight `inner` and two of weight `outer`, in 2^-24.
+ */
 struct box {
     int32_t radius;
     uint32_t inner, outer;
@@ -166,46 +185,60 @@ static struct box make_box(float radius)
     return b;
 }
 
-static inline size_t clamp_index(int64_t i, int64_t n)
+static inline uint8_t box_value(const struct box *b, uint32_t sum, uint32_t edge)
 {
-    return (size_t)(i < 0 ? 0 : i >= n ? n - 1 : i);
+    return (uint8_t)((sum * b->inner + edge * b->outer + (1u << 23)) >> 24);
 }
 
-/* One pass along n pixels that are `step` bytes apart; edge pixels are replicated. */
-static void box_line(const uint8_t *in, uint8_t *out, int64_t n, size_t step,
-                     const struct box *b)
+/*
+ * One pass along a line of n pixels. `padded` is a copy of the line with radius + 1
+ * replicated pixels on each side; `out` may be the line itself.
+ */
+static void box_across(const uint8_t *padded, uint8_t *out, size_t n,
+                       const struct box *b)
 {
-    int64_t r = b->radius;
-    uint32_t sum[3] = { 0, 0, 0 };
-    for (int64_t i = -r; i <= r; i++)
-        for (size_t c = 0; c < 3; c++)
-            sum[c] += in[clamp_index(i, n) * step + c];
-    for (int64_t x = 0; x < n; x++) {
-        const uint8_t *left = in + clamp_index(x - r - 1, n) * step;
-        const uint8_t *right = in + clamp_index(x + r + 1, n) * step;
-        const uint8_t *drop = in + clamp_index(x - r, n) * step;
-        uint8_t *o = out + (size_t)x * step;
-        for (size_t c = 0; c < 3; c++) {
-            uint32_t edge = (uint32_t)left[c] + right[c];
-            o[c] = (uint8_t)((sum[c] * b->inner + edge * b->outer + (1u << 23)) >> 24);
-            sum[c] += right[c] - (uint32_t)drop[c];
+    size_t reach = 3 * ((size_t)b->radius + 1);
+    for (size_t c = 0; c < 3; c++) {
+        const uint8_t *p = padded + reach + c;
+        uint32_t sum = 0;
+        for (size_t k = 3; k < 2 * reach; k += 3)
+            sum += p[k - reach];
+        for (size_t x = 0; x < 3 * n; x += 3) {
+            uint32_t ahead = p[x + reach];
+            out[x + c] = box_value(b, sum, ahead + p[x - reach]);
+            sum += ahead - p[x + 3 - reach];
         }
     }
 }
 
-/* All passes in one direction over every line; lines are `next` bytes apart. */
-static void blur_lines(uint8_t *p, uint8_t *other, int32_t n_lines, size_t next, int32_t n,
-                       size_t step, const struct box *b)
+static void pad_line(const uint8_t *line, size_t n, size_t pad, uint8_t *padded)
 {
-    for (int32_t y = 0; y < n_lines; y++) {
-        uint8_t *from = p + (size_t)y * next, *to = other + (size_t)y * next;
-        for (int pass = 0; pass < BLUR_PASSES; pass++) {
-            box_line(from, to, n, step, b);
-            uint8_t *swap = from;
-            from = to;
-            to = swap;
+    for (size_t k = 0; k < pad; k++) {
+        memcpy(padded + 3 * k, line, 3);
+        memcpy(padded + 3 * (pad + n + k), line + 3 * (n - 1), 3);
+    }
+    memcpy(padded + 3 * pad, line, 3 * n);
+}
+
+/* One pass down all columns at once; `sum` has one entry a byte of a line. */
+static void box_down(const uint8_t *in, uint8_t *out, int32_t height, size_t line,
+                     const struct box *b, uint32_t *sum)
+{
+    const int32_t r = b->radius;
+#define ROW(y) (in + line * (size_t)((y) < 0 ? 0 : (y) >= height ? height - 1 : (y)))
+    memset(sum, 0, line * sizeof *sum);
+    for (int32_t y = -r; y <= r; y++)
+        for (size_t x = 0; x < line; x++)
+            sum[x] += ROW(y)[x];
+    for (int32_t y = 0; y < height; y++, out += line) {
+        const uint8_t *behind = ROW(y - r - 1), *ahead = ROW(y + r + 1),
+                      *drop = ROW(y - r);
+        for (size_t x = 0; x < line; x++) {
+            out[x] = box_value(b, sum[x], (uint32_t)ahead[x] + behind[x]);
+            sum[x] += ahead[x] - (uint32_t)drop[x];
         }
     }
+#undef ROW
 }
 
 int bk__gaussian_blur(struct bk__scratch *s, uint8_t *p, int32_t width, int32_t height,
@@ -215,12 +248,21 @@ int bk__gaussian_blur(struct bk__scratch *s, uint8_t *p, int32_t width, int32_t 
     float radius = box_radius(sigma, BLUR_PASSES);
     if (!(radius > 0))
         return BK_OK;
-    uint8_t *other = bk__buffer_get(&s->pass, nbytes);
-    if (!other)
-        return bk_fail(err, BK_ENOMEM, "out of memory for blurring an image");
     struct box b = make_box(radius);
-    /* an odd number of passes leaves the result in the other buffer; twice odd brings it home */
-    blur_lines(p, other, height, line, width, 3, &b);
-    blur_lines(other, p, width, 3, height, line, &b);
+    size_t pad = (size_t)b.radius + 1;
+    uint8_t *other = bk__buffer_get(&s->pass, nbytes);
+    uint32_t *room = bk__buffer_get(&s->line, line * sizeof *room + 6 * pad);
+    if (!other || !room)
+        return bk_fail(err, BK_ENOMEM, "out of memory for blurring an image");
+    for (int32_t y = 0; y < height; y++)
+        for (int pass = 0; pass < BLUR_PASSES; pass++) {
+            uint8_t *at = p + (size_t)y * line;
+            pad_line(at, (size_t)width, pad, (uint8_t *)room);
+            box_across((const uint8_t *)room, at, (size_t)width, &b);
+        }
+    box_down(p, other, height, line, &b, room);
+    box_down(other, p, height, line, &b, room);
+    box_down(p, other, height, line, &b, room);
+    memcpy(p, other, nbytes);
     return BK_OK;
 }

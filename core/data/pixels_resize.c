@@ -1,9 +1,10 @@
 /*
  * Bicubic resampling of 8-bit RGB with antialiasing, in 22-bit fixed point.
  *
- * Method and constants: Pillow's "reduce with the filter stretched by the scale" resampling, which the published
- * recipes use through torchvision; kernel of Keys (1981) with a = -0.5. Weights are computed in double, normalised to
- * sum 1, rounded to 2^-22; each pass rounds to 8 bits.
+ * Method and constants: Pillow's "reduce with the filter stretched by the scale"
+ * resampling, which the published recipes use through torchvision; kernel of Keys
+ * (1981) with a = -0.5. Weights are computed in double, normalised to sum 1, rounded to
+ * 2^-22; each pass rounds to 8 bits.
  */
 #include "data/pixels.h"
 
@@ -40,9 +41,10 @@ void bk__scratch_release(struct bk__scratch *s)
     bk__buffer_release(&s->pixels);
 }
 
-/* For each output position: the first tap, how many, and `taps` weights (the unused ones zero). */
+/* For each output position: the first tap, how many, and `taps` weights (the unused
+ * ones zero). */
 struct filter {
-    double *real;               /* the weights of one position before rounding */
+    double *real; /* the weights of one position before rounding */
     int32_t *first, *count, *weight;
     int32_t taps;
 };
@@ -58,12 +60,13 @@ static double cubic(double x)
     return 0;
 }
 
-static void fill_filter_at(const struct filter *f, int32_t o, int32_t n_in, double scale,
-                           double stretch, double support)
+static void fill_filter_at(const struct filter *f, int32_t o, int32_t n_in,
+                           double scale, double stretch, double support)
 {
     double *w = f->real, sum = 0;
     double center = (o + 0.5) * scale;
-    int32_t lo = (int32_t)(center - support + 0.5), hi = (int32_t)(center + support + 0.5);
+    int32_t lo = (int32_t)(center - support + 0.5),
+            hi = (int32_t)(center + support + 0.5);
     lo = lo < 0 ? 0 : lo;
     hi = hi > n_in ? n_in : hi;
     f->first[o] = lo;
@@ -84,9 +87,11 @@ static int make_filter(struct bk__buffer *memory, int32_t n_in, int32_t n_out,
     double support = 2 * stretch;
     f->taps = (int32_t)ceil(support) * 2 + 1;
     size_t n = (size_t)n_out, taps = (size_t)f->taps;
-    void *room = bk__buffer_get(memory, taps * sizeof(double) + (2 + taps) * n * sizeof(int32_t));
+    void *room = bk__buffer_get(memory, taps * sizeof(double) +
+                                            (2 + taps) * n * sizeof(int32_t));
     if (!room)
-        return bk_fail(err, BK_ENOMEM, "out of memory for resizing %d to %d pixels", n_in, n_out);
+        return bk_fail(err, BK_ENOMEM, "out of memory for resizing %d to %d pixels",
+                       n_in, n_out);
     f->real = room;
     int32_t *p = (void *)(f->real + taps);
     f->first = p;
@@ -103,7 +108,8 @@ static inline uint8_t clip8(int32_t fixed)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-static void resize_line(const uint8_t *in, const struct filter *f, int32_t n_out, uint8_t *out)
+static void resize_line(const uint8_t *in, const struct filter *f, int32_t n_out,
+                        uint8_t *out)
 {
     for (int32_t o = 0; o < n_out; o++, out += 3) {
         const uint8_t *p = in + (size_t)f->first[o] * 3;
@@ -120,9 +126,10 @@ static void resize_line(const uint8_t *in, const struct filter *f, int32_t n_out
     }
 }
 
-/* One line of output from count lines of input: a sum over lines, so that the inner loop runs over neighbours. */
-static void combine_lines(const uint8_t *in, size_t stride, int32_t count, const int32_t *w,
-                          int32_t *sum, uint8_t *out)
+/* One line of output from count lines of input: a sum over lines, so that the inner
+ * loop runs over neighbours. */
+static void combine_lines(const uint8_t *in, size_t stride, int32_t count,
+                          const int32_t *w, int32_t *sum, uint8_t *out)
 {
     for (size_t x = 0; x < stride; x++)
         sum[x] = 1 << (WEIGHT_BITS - 1);
@@ -136,8 +143,9 @@ static void combine_lines(const uint8_t *in, size_t stride, int32_t count, const
         out[x] = clip8(sum[x]);
 }
 
-int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in, int32_t width,
-                       int32_t height, uint8_t *out, struct bk_error *err)
+int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in,
+                       int32_t width, int32_t height, uint8_t *out,
+                       struct bk_error *err)
 {
     struct filter f;
     size_t line = (size_t)width * 3;
@@ -148,10 +156,12 @@ int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in, int32
         return bk_fail(err, BK_ENOMEM, "out of memory for resizing an image");
     BK_TRY(make_filter(&s->weights, in->width, width, &f, err));
     for (int32_t y = 0; y < in->height; y++)
-        resize_line(in->rgb + (size_t)y * in->stride, &f, width, mid + (size_t)y * line);
+        resize_line(in->rgb + (size_t)y * in->stride, &f, width,
+                    mid + (size_t)y * line);
     BK_TRY(make_filter(&s->weights, in->height, height, &f, err));
     for (int32_t y = 0; y < height; y++)
         combine_lines(mid + (size_t)f.first[y] * line, line, f.count[y],
-                      f.weight + (size_t)y * (size_t)f.taps, sum, out + (size_t)y * line);
+                      f.weight + (size_t)y * (size_t)f.taps, sum,
+                      out + (size_t)y * line);
     return BK_OK;
 }

@@ -1,10 +1,13 @@
 /*
- * CIFAR-10 and CIFAR-100, from the official binary batches or from a tree of image files.
+ * CIFAR-10 and CIFAR-100, from the official binary batches or from a tree of image
+ * files.
  *
- * Splits. "paper": CIFAR-10 halves its training images into train and val; CIFAR-100 halves its test images into val
- * and test, as NATS-Bench does. With `split_file` (NATS-Bench's cifar-split.txt, cifar100-test-split.txt) the halves
- * are the published ones, otherwise seeded and stratified. "release": all training images, val = test = all test
- * images, as BossNAS's released configurations. Normalisation: BossNAS specification 8.2 and 8.4.
+ * Splits. "paper": CIFAR-10 halves its training images into train and val; CIFAR-100
+ * halves its test images into val and test, as NATS-Bench does. With `split_file`
+ * (NATS-Bench's cifar-split.txt, cifar100-test-split.txt) the halves are the published
+ * ones, otherwise seeded and stratified. "release": all training images, val = test =
+ * all test images, as BossNAS's released configurations. Normalisation: BossNAS
+ * specification 8.2 and 8.4.
  */
 #include <bosskit/dataset.h>
 #include <bosskit/file.h>
@@ -14,9 +17,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SIDE 32
-#define PIXELS (SIDE * SIDE)
-#define SPLIT_FILE_MAX ((size_t)16 << 20)
+#define SIDE            32
+#define PIXELS          (SIDE * SIDE)
+#define SPLIT_FILE_MAX  ((size_t)16 << 20)
 #define MAX_BATCH_FILES 5
 
 enum { SPLIT_PAPER = 1, SPLIT_RELEASE };
@@ -36,12 +39,12 @@ struct cifar {
     struct bk_images *train, *test;
     struct bk_class_list names;
     struct part part[N_PARTS];
-    bool official;              /* binary batches: images are in the published order */
+    bool official; /* binary batches: images are in the published order */
 };
 
-static const struct bk_choice splits[] = {
-    { "paper", SPLIT_PAPER }, { "release", SPLIT_RELEASE }, { NULL, 0 }
-};
+static const struct bk_choice splits[] = { { "paper", SPLIT_PAPER },
+                                           { "release", SPLIT_RELEASE },
+                                           { NULL, 0 } };
 
 /* clang-format off */
 static const struct bk_opt options[] = {
@@ -58,10 +61,11 @@ static const struct bk_opt options[] = {
 /* clang-format on */
 
 static const char *const names_10[] = {
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    "airplane", "automobile", "bird",  "cat",  "deer",
+    "dog",      "frog",       "horse", "ship", "truck",
 };
 
-/* ---- where it is ---------------------------------------------------------------------------------------------- */
+/* ---- where it is ----------------------------------------------------------------- */
 
 static char *join(const char *a, const char *b)
 {
@@ -93,23 +97,27 @@ static bool is_root(const struct cifar *d, const char *folder)
 static int missing(const struct cifar *d, const char *looked_in, struct bk_error *err)
 {
     bool ten = d->classes == 10;
-    return bk_fail(err, BK_EDATA,
-                   "CIFAR-%lld is not in '%s': download %s from "
-                   "https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and set data.root to its "
-                   "folder '%s' (with %s), or put that folder into $BOSSKIT_DATA; a folder with "
-                   "train/<class>/*.jpg and test/<class>/*.jpg also serves",
-                   (long long)d->classes, looked_in,
-                   ten ? "cifar-10-binary.tar.gz" : "cifar-100-binary.tar.gz",
-                   ten ? "cifar-10-batches-bin" : "cifar-100-binary",
-                   ten ? "data_batch_1.bin ... data_batch_5.bin, test_batch.bin"
-                       : "train.bin, test.bin");
+    return bk_fail(
+        err, BK_EDATA,
+        "CIFAR-%lld is not in '%s': download %s from "
+        "https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and set data.root to "
+        "its "
+        "folder '%s' (with %s), or put that folder into $BOSSKIT_DATA; a folder with "
+        "train/<class>/*.jpg and test/<class>/*.jpg also serves",
+        (long long)d->classes, looked_in,
+        ten ? "cifar-10-binary.tar.gz" : "cifar-100-binary.tar.gz",
+        ten ? "cifar-10-batches-bin" : "cifar-100-binary",
+        ten ? "data_batch_1.bin ... data_batch_5.bin, test_batch.bin"
+            : "train.bin, test.bin");
 }
 
 /* *out is bk_free()d by the caller. */
 static int find_root(const struct cifar *d, char **out, struct bk_error *err)
 {
-    static const char *const below_10[] = { "cifar-10-batches-bin", "cifar10-jpeg", "cifar10" };
-    static const char *const below_100[] = { "cifar-100-binary", "cifar100-jpeg", "cifar100" };
+    static const char *const below_10[] = { "cifar-10-batches-bin", "cifar10-jpeg",
+                                            "cifar10" };
+    static const char *const below_100[] = { "cifar-100-binary", "cifar100-jpeg",
+                                             "cifar100" };
     const char *const *below = d->classes == 10 ? below_10 : below_100;
     const char *base = d->root && d->root[0] ? d->root : getenv("BOSSKIT_DATA");
     char *found = NULL;
@@ -134,26 +142,29 @@ static int find_root(const struct cifar *d, char **out, struct bk_error *err)
     return BK_OK;
 }
 
-/* ---- binary batches ------------------------------------------------------------------------------------------- */
+/* ---- binary batches -------------------------------------------------------------- */
 
 struct batch_set {
     const char *prefix;
     const char *file[MAX_BATCH_FILES];
     int n_files;
-    uint32_t official;          /* images */
+    uint32_t official; /* images */
 };
 
 static const struct batch_set sets[2][2] = {
-    { { "cifar10-train", { "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
-                           "data_batch_4.bin", "data_batch_5.bin" }, 5, 50000 },
+    { { "cifar10-train",
+        { "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
+          "data_batch_4.bin", "data_batch_5.bin" },
+        5,
+        50000 },
       { "cifar10-test", { "test_batch.bin" }, 1, 10000 } },
     { { "cifar100-train", { "train.bin" }, 1, 50000 },
       { "cifar100-test", { "test.bin" }, 1, 10000 } },
 };
 
 /* Records: label (CIFAR-100: coarse, then fine label), then planes of R, G, B. */
-static int add_batch(const struct cifar *d, const char *path, struct bk_images_writer *w,
-                     struct bk_error *err)
+static int add_batch(const struct cifar *d, const char *path,
+                     struct bk_images_writer *w, struct bk_error *err)
 {
     size_t n_labels = d->classes == 10 ? 1 : 2, record = n_labels + 3 * PIXELS, nbytes;
     uint8_t rgb[3 * PIXELS];
@@ -162,14 +173,16 @@ static int add_batch(const struct cifar *d, const char *path, struct bk_images_w
     BK_TRY(bk_file_read(path, (size_t)1 << 30, &data, &nbytes, err));
     int rc = BK_OK;
     if (nbytes == 0 || nbytes % record)
-        rc = bk_fail(err, BK_EDATA, "'%s' has %zu bytes, not a multiple of %zu: it is truncated or "
-                     "not a CIFAR-%lld batch", path, nbytes, record, (long long)d->classes);
+        rc = bk_fail(err, BK_EDATA,
+                     "'%s' has %zu bytes, not a multiple of %zu: it is truncated or "
+                     "not a CIFAR-%lld batch",
+                     path, nbytes, record, (long long)d->classes);
     for (size_t at = 0; rc == BK_OK && at < nbytes; at += record) {
         const uint8_t *r = (const uint8_t *)data + at, *plane = r + n_labels;
         struct bk_image image = { rgb, SIDE, SIDE, r[n_labels - 1] };
         if (image.label >= d->classes) {
-            rc = bk_fail(err, BK_EDATA, "'%s': image %zu has label %d, legal: 0..%lld", path,
-                         at / record, image.label, (long long)d->classes - 1);
+            rc = bk_fail(err, BK_EDATA, "'%s': image %zu has label %d, legal: 0..%lld",
+                         path, at / record, image.label, (long long)d->classes - 1);
             break;
         }
         for (size_t i = 0; i < PIXELS; i++)
@@ -192,11 +205,14 @@ static int batch_key(const char *root, const struct batch_set *set, char key[65]
         char *path = join(root, set->file[i]);
         if (!path || stat(path, &st)) {
             bk_free(path);
-            return bk_fail(err, BK_EDATA, "'%s' is incomplete: there is no '%s'; unpack the archive "
-                           "from https://www.cs.toronto.edu/~kriz/cifar.html again", root, set->file[i]);
+            return bk_fail(err, BK_EDATA,
+                           "'%s' is incomplete: there is no '%s'; unpack the archive "
+                           "from https://www.cs.toronto.edu/~kriz/cifar.html again",
+                           root, set->file[i]);
         }
         bk_free(path);
-        const int64_t numbers[3] = { st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };
+        const int64_t numbers[3] = { st.st_size, st.st_mtim.tv_sec,
+                                     st.st_mtim.tv_nsec };
         bk_sha256_add(&sha, set->file[i], strlen(set->file[i]) + 1);
         bk_sha256_add(&sha, numbers, sizeof numbers);
     }
@@ -204,8 +220,9 @@ static int batch_key(const char *root, const struct batch_set *set, char key[65]
     return BK_OK;
 }
 
-static int write_batches(const struct cifar *d, const char *root, const struct batch_set *set,
-                         const char *cache, struct bk_error *err)
+static int write_batches(const struct cifar *d, const char *root,
+                         const struct batch_set *set, const char *cache,
+                         struct bk_error *err)
 {
     struct bk_images_writer *w;
     BK_TRY(bk_images_create(cache, &w, err));
@@ -223,8 +240,9 @@ static int write_batches(const struct cifar *d, const char *root, const struct b
     return bk_images_finish(w, err);
 }
 
-static int open_batches(const struct cifar *d, const char *root, const struct batch_set *set,
-                        const char *cache_dir, struct bk_images **out, struct bk_error *err)
+static int open_batches(const struct cifar *d, const char *root,
+                        const struct batch_set *set, const char *cache_dir,
+                        struct bk_images **out, struct bk_error *err)
 {
     struct bk_images *images = NULL;
     char key[65], *cache = NULL;
@@ -246,22 +264,26 @@ static int open_batches(const struct cifar *d, const char *root, const struct ba
     return rc;
 }
 
-/* ---- image trees ---------------------------------------------------------------------------------------------- */
+/* ---- image trees ----------------------------------------------------------------- */
 
-static int check_sides(const struct bk_images *images, const char *folder, struct bk_error *err)
+static int check_sides(const struct bk_images *images, const char *folder,
+                       struct bk_error *err)
 {
     for (uint32_t i = 0; i < bk_images_count(images); i++) {
         struct bk_image im;
         bk_images_get(images, i, &im);
         if (im.width != SIDE || im.height != SIDE)
-            return bk_fail(err, BK_EDATA, "'%s': image %u is %d x %d, CIFAR's are 32 x 32 (for other "
-                           "images use dataset 'image_folder')", folder, (unsigned)i, im.width, im.height);
+            return bk_fail(err, BK_EDATA,
+                           "'%s': image %u is %d x %d, CIFAR's are 32 x 32 (for other "
+                           "images use dataset 'image_folder')",
+                           folder, (unsigned)i, im.width, im.height);
     }
     return BK_OK;
 }
 
-static int open_tree(struct cifar *d, const char *root, const char *name, const char *cache_dir,
-                     struct bk_images **out, struct bk_error *err)
+static int open_tree(struct cifar *d, const char *root, const char *name,
+                     const char *cache_dir, struct bk_images **out,
+                     struct bk_error *err)
 {
     char *folder = join(root, name);
     int rc = BK_OK;
@@ -270,21 +292,24 @@ static int open_tree(struct cifar *d, const char *root, const char *name, const 
     if (!d->names.n)
         rc = bk_class_list_scan(folder, &d->names, err);
     if (rc == BK_OK && d->names.n != d->classes)
-        rc = bk_fail(err, BK_EDATA, "'%s' has %u class folders, data.classes is %lld", folder,
-                     (unsigned)d->names.n, (long long)d->classes);
+        rc = bk_fail(err, BK_EDATA, "'%s' has %u class folders, data.classes is %lld",
+                     folder, (unsigned)d->names.n, (long long)d->classes);
     if (rc == BK_OK)
-        rc = bk_images_import_folder(folder, &d->names, 0, cache_dir, d->host, out, err);
+        rc =
+            bk_images_import_folder(folder, &d->names, 0, cache_dir, d->host, out, err);
     if (rc == BK_OK)
         rc = check_sides(*out, folder, err);
     bk_free(folder);
     return rc;
 }
 
-/* ---- splits ---------------------------------------------------------------------------------------------------- */
+/* ---- splits ---------------------------------------------------------------------- */
 
-/* Images of a part in a seeded order whose prefixes are class-balanced, cut after `limit` of them. */
+/* Images of a part in a seeded order whose prefixes are class-balanced, cut after
+ * `limit` of them. */
 static int set_part(struct cifar *d, int which, const struct bk_images *images,
-                    const uint32_t *from, uint32_t n, int64_t limit, struct bk_error *err)
+                    const uint32_t *from, uint32_t n, int64_t limit,
+                    struct bk_error *err)
 {
     struct part *p = &d->part[which];
     p->index = bk_alloc((n ? n : 1) * sizeof *p->index);
@@ -295,9 +320,11 @@ static int set_part(struct cifar *d, int which, const struct bk_images *images,
     return bk_split_order(images, from, n, (uint64_t)d->split_seed, p->index, err);
 }
 
-/* The numbers in the list after "key" of a NATS-Bench split file: "key": ["int", ["0", "5", ...]]. */
-static int read_numbers(const char *path, const char *text, const char *key, uint32_t count,
-                        bool *taken, uint32_t *out, uint32_t *n, struct bk_error *err)
+/* The numbers in the list after "key" of a NATS-Bench split file: "key": ["int", ["0",
+ * "5", ...]]. */
+static int read_numbers(const char *path, const char *text, const char *key,
+                        uint32_t count, bool *taken, uint32_t *out, uint32_t *n,
+                        struct bk_error *err)
 {
     char quoted[32];
     snprintf(quoted, sizeof quoted, "\"%s\"", key);
@@ -313,13 +340,16 @@ static int read_numbers(const char *path, const char *text, const char *key, uin
         char *next;
         unsigned long v = strtoul(p, &next, 10);
         if (v >= count || taken[v])
-            return bk_fail(err, BK_EDATA, "split file '%s', list '%s': image %lu is %s", path, key, v,
+            return bk_fail(err, BK_EDATA, "split file '%s', list '%s': image %lu is %s",
+                           path, key, v,
                            v >= count ? "outside the dataset" : "named twice");
         taken[v] = true;
         out[(*n)++] = (uint32_t)v;
         p = next - 1;
     }
-    return *n ? BK_OK : bk_fail(err, BK_EDATA, "split file '%s': list '%s' is empty", path, key);
+    return *n ? BK_OK
+              : bk_fail(err, BK_EDATA, "split file '%s': list '%s' is empty", path,
+                        key);
 }
 
 static int read_split_file(const struct cifar *d, uint32_t count, uint32_t *index,
@@ -331,23 +361,28 @@ static int read_split_file(const struct cifar *d, uint32_t count, uint32_t *inde
     size_t nbytes;
 
     if (!d->official)
-        return bk_fail(err, BK_EDATA, "a split file numbers the images of the binary batches, but '%s' "
-                       "is a tree of image files; leave data.split_file out", d->root ? d->root : "root");
+        return bk_fail(
+            err, BK_EDATA,
+            "a split file numbers the images of the binary batches, but '%s' "
+            "is a tree of image files; leave data.split_file out",
+            d->root ? d->root : "root");
     BK_TRY(bk_file_read(d->split_file, SPLIT_FILE_MAX, &text, &nbytes, err));
     bool *taken = bk_zalloc(count * sizeof *taken);
     int rc = taken ? BK_OK : bk_fail(err, BK_ENOMEM, "out of memory for a split");
     if (rc == BK_OK)
-        rc = read_numbers(d->split_file, text, keys[0], count, taken, index, &n[0], err);
+        rc =
+            read_numbers(d->split_file, text, keys[0], count, taken, index, &n[0], err);
     if (rc == BK_OK)
-        rc = read_numbers(d->split_file, text, keys[1], count, taken, index + n[0], &n[1], err);
+        rc = read_numbers(d->split_file, text, keys[1], count, taken, index + n[0],
+                          &n[1], err);
     bk_free(taken);
     bk_free(text);
     return rc;
 }
 
 /* Two halves of `images` become the parts a and b. */
-static int set_halves(struct cifar *d, const struct bk_images *images, int a, int64_t limit_a,
-                      int b, int64_t limit_b, struct bk_error *err)
+static int set_halves(struct cifar *d, const struct bk_images *images, int a,
+                      int64_t limit_a, int b, int64_t limit_b, struct bk_error *err)
 {
     uint32_t count = bk_images_count(images), n[2] = { count / 2, count - count / 2 };
     uint32_t *index = bk_alloc(count * sizeof *index);
@@ -384,17 +419,20 @@ static int make_splits(struct cifar *d, struct bk_error *err)
     return halve_train ? BK_OK : set_part(d, VAL, d->test, NULL, n_test, d->n_val, err);
 }
 
-/* ---- the table -------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------- */
 
 static int cifar_init(void *state, const struct bk_host *host, struct bk_error *err)
 {
     struct cifar *d = state;
     d->host = host;
     if (d->classes != 10 && d->classes != 100)
-        return bk_fail(err, BK_ECONFIG, "dataset 'cifar': classes %lld is neither 10 nor 100",
+        return bk_fail(err, BK_ECONFIG,
+                       "dataset 'cifar': classes %lld is neither 10 nor 100",
                        (long long)d->classes);
     if (d->split == SPLIT_RELEASE && d->split_file && d->split_file[0])
-        return bk_fail(err, BK_ECONFIG, "dataset 'cifar': split_file belongs to split 'paper', not to 'release'");
+        return bk_fail(
+            err, BK_ECONFIG,
+            "dataset 'cifar': split_file belongs to split 'paper', not to 'release'");
     return BK_OK;
 }
 
@@ -436,16 +474,19 @@ static int cifar_open(void *state, const char *cache_dir, struct bk_error *err)
     BK_TRY(find_root(d, &root, err));
     int rc = open_all(d, root, cache_dir, err);
     if (rc)
-        cifar_free(d);          /* nothing half open */
+        cifar_free(d); /* nothing half open */
     bk_free(root);
     return rc;
 }
 
 static int cifar_info(void *state, struct bk_dataset_info *out, struct bk_error *err)
 {
-    static const double mean[3] = { 0.4914, 0.4822, 0.4465 }, std[3] = { 0.2023, 0.1994, 0.2010 };
-    static const double alone_mean[2][3] = { { 125.3, 123.0, 113.9 }, { 129.3, 124.1, 112.4 } };
-    static const double alone_std[2][3] = { { 63.0, 62.1, 66.7 }, { 68.2, 65.4, 70.4 } };
+    static const double mean[3] = { 0.4914, 0.4822, 0.4465 },
+                        std[3] = { 0.2023, 0.1994, 0.2010 };
+    static const double alone_mean[2][3] = { { 125.3, 123.0, 113.9 },
+                                             { 129.3, 124.1, 112.4 } };
+    static const double alone_std[2][3] = { { 63.0, 62.1, 66.7 },
+                                            { 68.2, 65.4, 70.4 } };
     const struct cifar *d = state;
     (void)err;
     out->n_classes = (int32_t)d->classes;
@@ -456,12 +497,14 @@ static int cifar_info(void *state, struct bk_dataset_info *out, struct bk_error 
         out->alone_mean[c] = alone_mean[d->classes == 100][c] / 255;
         out->alone_std[c] = alone_std[d->classes == 100][c] / 255;
     }
-    out->class_names = d->names.n ? (const char *const *)d->names.name
-                       : d->classes == 10 ? names_10 : NULL;
+    out->class_names = d->names.n         ? (const char *const *)d->names.name
+                       : d->classes == 10 ? names_10
+                                          : NULL;
     return BK_OK;
 }
 
-static int cifar_split(void *state, const char *name, struct bk_split *out, struct bk_error *err)
+static int cifar_split(void *state, const char *name, struct bk_split *out,
+                       struct bk_error *err)
 {
     static const char *const names[N_PARTS] = { "train", "val", "test", "full" };
     const struct cifar *d = state;
@@ -474,7 +517,8 @@ static int cifar_split(void *state, const char *name, struct bk_split *out, stru
             return BK_OK;
         }
     return bk_fail(err, BK_ENOTFOUND,
-                   "dataset 'cifar' has no split '%s'; legal: train, val, test, full", name);
+                   "dataset 'cifar' has no split '%s'; legal: train, val, test, full",
+                   name);
 }
 
 static const struct bk_dataset_iface iface = {

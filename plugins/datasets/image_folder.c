@@ -1,9 +1,12 @@
 /*
- * Any tree of images: <root>/{train,val,test}/<class>/ with JPEG or PNG files, ImageNet's layout.
+ * Any tree of images: <root>/{train,val,test}/<class>/ with JPEG or PNG files,
+ * ImageNet's layout.
  *
- * Every part is imported into a cache once. Without a validation folder (absent, or option `val` empty) a stratified
- * part of the training images becomes "val"; for BossNAS's ImageNet protocol use `val = ""`, `test = "val"`,
- * `n_val = 50000`. Without a test folder "test" is the validation folder. Class numbers are those of the train folder.
+ * Every part is imported into a cache once. Without a validation folder (absent, or
+ * option `val` empty) a stratified part of the training images becomes "val"; for
+ * BossNAS's ImageNet protocol use `val = ""`, `test = "val"`, `n_val = 50000`. Without
+ * a test folder "test" is the validation folder. Class numbers are those of the train
+ * folder.
  */
 #include <bosskit/dataset.h>
 #include <bosskit/file.h>
@@ -13,7 +16,7 @@
 
 struct part {
     struct bk_images *images;
-    uint32_t *index;            /* in stratified order */
+    uint32_t *index; /* in stratified order */
     uint32_t n;
 };
 
@@ -24,8 +27,9 @@ struct image_folder {
     const struct bk_host *host;
     double mean_values[3], std_values[3];
     struct bk_class_list classes;
-    struct part part[3];        /* folders: train, val, test; absent ones have no images */
-    uint32_t n_carved;          /* "val" is so many of the first train images; 0: it has a folder */
+    struct part part[3]; /* folders: train, val, test; absent ones have no images */
+    uint32_t
+        n_carved; /* "val" is so many of the first train images; 0: it has a folder */
 };
 
 enum { TRAIN, VAL, TEST };
@@ -49,10 +53,10 @@ static const struct bk_opt options[] = {
 };
 /* clang-format on */
 
-/* ---- options ------------------------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------- */
 
-static int parse_three(const char *name, const char *text, double lo, double hi, double out[3],
-                       struct bk_error *err)
+static int parse_three(const char *name, const char *text, double lo, double hi,
+                       double out[3], struct bk_error *err)
 {
     char buf[96];
     size_t n = 0;
@@ -68,8 +72,10 @@ static int parse_three(const char *name, const char *text, double lo, double hi,
         }
     }
     return n == 3 ? BK_OK
-                  : bk_fail(err, BK_ECONFIG, "dataset 'image_folder': %s '%s' is not three numbers "
-                            "within %g..%g such as '0.485,0.456,0.406'", name, text ? text : "", lo, hi);
+                  : bk_fail(err, BK_ECONFIG,
+                            "dataset 'image_folder': %s '%s' is not three numbers "
+                            "within %g..%g such as '0.485,0.456,0.406'",
+                            name, text ? text : "", lo, hi);
 }
 
 static int folder_init(void *state, const struct bk_host *host, struct bk_error *err)
@@ -77,7 +83,9 @@ static int folder_init(void *state, const struct bk_host *host, struct bk_error 
     struct image_folder *d = state;
     d->host = host;
     if (!d->train || !d->train[0])
-        return bk_fail(err, BK_ECONFIG, "dataset 'image_folder': the name of the training folder is empty");
+        return bk_fail(
+            err, BK_ECONFIG,
+            "dataset 'image_folder': the name of the training folder is empty");
     BK_TRY(parse_three("mean", d->mean, 0, 1, d->mean_values, err));
     return parse_three("std", d->std, 0.001, 10, d->std_values, err);
 }
@@ -93,7 +101,7 @@ static void folder_free(void *state)
     bk_class_list_release(&d->classes);
 }
 
-/* ---- import -------------------------------------------------------------------------------------------------- */
+/* ---- import ---------------------------------------------------------------------- */
 
 static char *part_path(const struct image_folder *d, const char *name)
 {
@@ -104,7 +112,8 @@ static char *part_path(const struct image_folder *d, const char *name)
     return s;
 }
 
-static int check_classes(const struct image_folder *d, const char *path, struct bk_error *err)
+static int check_classes(const struct image_folder *d, const char *path,
+                         struct bk_error *err)
 {
     struct bk_class_list have;
     int rc = bk_class_list_scan(path, &have, err);
@@ -115,7 +124,8 @@ static int check_classes(const struct image_folder *d, const char *path, struct 
         for (uint32_t c = 0; !known && c < d->classes.n; c++)
             known = strcmp(have.name[i], d->classes.name[c]) == 0;
         if (!known)
-            rc = bk_fail(err, BK_EDATA, "class folder '%s' of '%s' does not exist in '%s/%s'",
+            rc = bk_fail(err, BK_EDATA,
+                         "class folder '%s' of '%s' does not exist in '%s/%s'",
                          have.name[i], path, d->root, d->train);
     }
     if (rc == BK_OK && have.n != d->classes.n)
@@ -129,13 +139,14 @@ static int open_part(struct image_folder *d, struct part *p, const char *path,
                      const char *cache_dir, struct bk_error *err)
 {
     BK_TRY(check_classes(d, path, err));
-    BK_TRY(bk_images_import_folder(path, &d->classes, (int32_t)d->short_side, cache_dir, d->host,
-                                   &p->images, err));
+    BK_TRY(bk_images_import_folder(path, &d->classes, (int32_t)d->short_side, cache_dir,
+                                   d->host, &p->images, err));
     p->n = bk_images_count(p->images);
     p->index = bk_alloc(p->n * sizeof *p->index);
     if (!p->index)
         return bk_fail(err, BK_ENOMEM, "out of memory for %u images", (unsigned)p->n);
-    return bk_split_order(p->images, NULL, p->n, (uint64_t)d->split_seed, p->index, err);
+    return bk_split_order(p->images, NULL, p->n, (uint64_t)d->split_seed, p->index,
+                          err);
 }
 
 /* A folder that may be absent. */
@@ -154,15 +165,18 @@ static int open_optional(struct image_folder *d, struct part *p, const char *nam
     return rc;
 }
 
-static int open_train(struct image_folder *d, const char *cache_dir, struct bk_error *err)
+static int open_train(struct image_folder *d, const char *cache_dir,
+                      struct bk_error *err)
 {
     char *path = part_path(d, d->train);
     int rc;
     if (!path)
         return bk_fail(err, BK_ENOMEM, "out of memory for a path");
     if (!bk_file_exists(path))
-        rc = bk_fail(err, BK_EDATA, "there is no folder '%s': put the training images into "
-                     "'%s/<class>/*.jpg' (or .png), or set data.root and data.train", path, path);
+        rc = bk_fail(err, BK_EDATA,
+                     "there is no folder '%s': put the training images into "
+                     "'%s/<class>/*.jpg' (or .png), or set data.root and data.train",
+                     path, path);
     else
         rc = bk_class_list_scan(path, &d->classes, err);
     if (rc == BK_OK)
@@ -177,7 +191,8 @@ static int carve_val(struct image_folder *d, struct bk_error *err)
     uint64_t want = d->n_val ? (uint64_t)d->n_val : (uint64_t)rint(n * d->val_fraction);
     if (want < 1 || want >= n)
         return bk_fail(err, BK_EDATA,
-                       "cannot set %llu of the %u training images apart for rating: some must remain",
+                       "cannot set %llu of the %u training images apart for rating: "
+                       "some must remain",
                        (unsigned long long)want, (unsigned)n);
     d->n_carved = (uint32_t)want;
     return BK_OK;
@@ -186,7 +201,8 @@ static int carve_val(struct image_folder *d, struct bk_error *err)
 static int open_all(struct image_folder *d, const char *cache_dir, struct bk_error *err)
 {
     if (!d->root || !d->root[0])
-        return bk_fail(err, BK_EDATA, "dataset 'image_folder' has no root: set data.root to a folder "
+        return bk_fail(err, BK_EDATA,
+                       "dataset 'image_folder' has no root: set data.root to a folder "
                        "with train/<class>/*.jpg below it");
     BK_TRY(open_train(d, cache_dir, err));
     BK_TRY(open_optional(d, &d->part[VAL], d->val, cache_dir, err));
@@ -201,11 +217,11 @@ static int folder_open(void *state, const char *cache_dir, struct bk_error *err)
         return BK_OK;
     int rc = open_all(d, cache_dir, err);
     if (rc)
-        folder_free(d);         /* nothing half open */
+        folder_free(d); /* nothing half open */
     return rc;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------- */
 
 static int folder_info(void *state, struct bk_dataset_info *out, struct bk_error *err)
 {
@@ -227,10 +243,12 @@ static uint32_t at_most(uint32_t n, int64_t limit)
     return limit && limit < n ? (uint32_t)limit : n;
 }
 
-static int folder_split(void *state, const char *name, struct bk_split *out, struct bk_error *err)
+static int folder_split(void *state, const char *name, struct bk_split *out,
+                        struct bk_error *err)
 {
     const struct image_folder *d = state;
-    const struct part *train = &d->part[TRAIN], *val = &d->part[VAL], *test = &d->part[TEST];
+    const struct part *train = &d->part[TRAIN], *val = &d->part[VAL],
+                      *test = &d->part[TEST];
 
     if (!train->images)
         return bk_fail(err, BK_ESTATE, "dataset 'image_folder' is not open");
@@ -247,12 +265,15 @@ static int folder_split(void *state, const char *name, struct bk_split *out, str
     } else if (strcmp(name, "test") == 0) {
         const struct part *p = test->images ? test : val;
         if (!p->images)
-            return bk_fail(err, BK_ENOTFOUND, "'%s' has neither a test folder '%s' nor a rating folder",
+            return bk_fail(err, BK_ENOTFOUND,
+                           "'%s' has neither a test folder '%s' nor a rating folder",
                            d->root, d->test ? d->test : "");
         bk_split_init(out, p->images, p->index, at_most(p->n, d->n_test));
     } else {
-        return bk_fail(err, BK_ENOTFOUND,
-                       "dataset 'image_folder' has no split '%s'; legal: train, val, test, full", name);
+        return bk_fail(
+            err, BK_ENOTFOUND,
+            "dataset 'image_folder' has no split '%s'; legal: train, val, test, full",
+            name);
     }
     return BK_OK;
 }

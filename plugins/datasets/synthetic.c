@@ -1,9 +1,11 @@
 /*
  * A dataset that needs no download: textured shapes, drawn from a seed.
  *
- * The class decides the shape (and, beyond ten classes, the texture); colours, position, size, turn, texture, a
- * gradient behind, a distractor and noise are random. So a linear classifier on pixels fails and a small network
- * learns it in minutes. For trying things out and for tests; numbers measured on it say nothing about real images.
+ * The class decides the shape (and, beyond ten classes, the texture); colours,
+ * position, size, turn, texture, a gradient behind, a distractor and noise are random.
+ * So a linear classifier on pixels fails and a small network learns it in minutes. For
+ * trying things out and for tests; numbers measured on it say nothing about real
+ * images.
  */
 #include <bosskit/dataset.h>
 #include <bosskit/file.h>
@@ -12,16 +14,16 @@
 #include <math.h>
 #include <string.h>
 
-#define N_SHAPES 10
-#define N_TEXTURES 6
-#define PI 3.14159265358979323846
-#define GENERATOR_VERSION 1     /* raise when an image of some seed changes */
+#define N_SHAPES          10
+#define N_TEXTURES        6
+#define PI                3.14159265358979323846
+#define GENERATOR_VERSION 1 /* raise when an image of some seed changes */
 
 struct synthetic {
     int64_t classes, size, n_train, n_val, n_test, seed;
     double noise;
     const struct bk_host *host;
-    struct bk_images *images;   /* train, then val, then test */
+    struct bk_images *images; /* train, then val, then test */
     uint32_t *index;
 };
 
@@ -38,7 +40,7 @@ static const struct bk_opt options[] = {
 };
 /* clang-format on */
 
-/* ---- shapes: is (x, y) inside, the shape filling about [-1,1] x [-1,1] ------------------------------------- */
+/* ---- shapes: is (x, y) inside, the shape filling about [-1,1] x [-1,1] ----------- */
 
 static bool in_disk(double x, double y)
 {
@@ -96,14 +98,16 @@ static bool in_two_dots(double x, double y)
 }
 
 static bool (*const shapes[N_SHAPES])(double x, double y) = {
-    in_disk, in_ring, in_square, in_frame, in_triangle, in_plus, in_bars, in_crescent, in_star, in_two_dots,
+    in_disk, in_ring, in_square,   in_frame, in_triangle,
+    in_plus, in_bars, in_crescent, in_star,  in_two_dots,
 };
 
 static const char *const class_names[N_SHAPES] = {
-    "disk", "ring", "square", "frame", "triangle", "plus", "bars", "crescent", "star", "dots",
+    "disk", "ring", "square",   "frame", "triangle",
+    "plus", "bars", "crescent", "star",  "dots",
 };
 
-/* ---- one image ---------------------------------------------------------------------------------------------- */
+/* ---- one image ------------------------------------------------------------------- */
 
 struct scene {
     uint32_t shape, texture;
@@ -185,7 +189,8 @@ static bool second_color(const struct scene *s, double x, double y)
 static const double *color_at(const struct scene *s, double x, double y, double back[3])
 {
     double dx = (x - s->cx) / s->scale, dy = (y - s->cy) / s->scale;
-    double u = s->cos_turn * dx + s->sin_turn * dy, v = s->cos_turn * dy - s->sin_turn * dx;
+    double u = s->cos_turn * dx + s->sin_turn * dy,
+           v = s->cos_turn * dy - s->sin_turn * dx;
     if (shapes[s->shape](u, v))
         return second_color(s, u, v) ? s->fore2 : s->fore;
     if (hypot(x - s->spot_x, y - s->spot_y) < s->spot_r)
@@ -196,8 +201,8 @@ static const double *color_at(const struct scene *s, double x, double y, double 
 }
 
 /* 2 x 2 samples a pixel. */
-static void draw_pixel(const struct scene *s, struct bk_random *r, int64_t px, int64_t py,
-                       int64_t size, uint8_t *out)
+static void draw_pixel(const struct scene *s, struct bk_random *r, int64_t px,
+                       int64_t py, int64_t size, uint8_t *out)
 {
     double sum[3] = { 0, 0, 0 };
     for (int k = 0; k < 4; k++) {
@@ -214,7 +219,8 @@ static void draw_pixel(const struct scene *s, struct bk_random *r, int64_t px, i
     }
 }
 
-static void draw_image(const struct synthetic *d, uint32_t i, uint32_t label, uint8_t *out)
+static void draw_image(const struct synthetic *d, uint32_t i, uint32_t label,
+                       uint8_t *out)
 {
     struct bk_random r;
     bk_random_init(&r, (uint64_t)d->seed, bk_random_stream("synthetic"), 0, i);
@@ -224,14 +230,16 @@ static void draw_image(const struct synthetic *d, uint32_t i, uint32_t label, ui
             draw_pixel(&s, &r, x, y, d->size, out);
 }
 
-/* ---- the cache ---------------------------------------------------------------------------------------------- */
+/* ---- the cache ------------------------------------------------------------------- */
 
-/* Class of image `k` of a part: every `classes` neighbours have all of them, in an order that changes. */
+/* Class of image `k` of a part: every `classes` neighbours have all of them, in an
+ * order that changes. */
 static uint32_t label_of(const struct synthetic *d, uint32_t part, uint32_t k)
 {
     uint32_t order[N_SHAPES * N_TEXTURES], n = (uint32_t)d->classes;
     struct bk_random r;
-    bk_random_init(&r, (uint64_t)d->seed, bk_random_stream("synthetic labels"), part, k / n);
+    bk_random_init(&r, (uint64_t)d->seed, bk_random_stream("synthetic labels"), part,
+                   k / n);
     bk_random_permutation(&r, n, order);
     return order[k % n];
 }
@@ -239,7 +247,8 @@ static uint32_t label_of(const struct synthetic *d, uint32_t part, uint32_t k)
 static int draw_all(const struct synthetic *d, struct bk_images_writer *w, uint8_t *rgb,
                     struct bk_error *err)
 {
-    const uint32_t part_n[3] = { (uint32_t)d->n_train, (uint32_t)d->n_val, (uint32_t)d->n_test };
+    const uint32_t part_n[3] = { (uint32_t)d->n_train, (uint32_t)d->n_val,
+                                 (uint32_t)d->n_test };
     uint32_t i = 0, total = part_n[0] + part_n[1] + part_n[2];
     for (uint32_t part = 0; part < 3; part++)
         for (uint32_t k = 0; k < part_n[part]; k++, i++) {
@@ -251,7 +260,8 @@ static int draw_all(const struct synthetic *d, struct bk_images_writer *w, uint8
             if (i % 512 == 511) {
                 d->host->progress(d->host->ctx, i + 1, total, "images", "drawing");
                 if (d->host->cancelled(d->host->ctx))
-                    return bk_fail(err, BK_EINTERRUPTED, "interrupted while drawing images");
+                    return bk_fail(err, BK_EINTERRUPTED,
+                                   "interrupted while drawing images");
             }
         }
     return BK_OK;
@@ -281,7 +291,7 @@ static void make_key(const struct synthetic *d, char key[65])
 {
     struct bk_sha256 sha;
     const int64_t numbers[7] = { GENERATOR_VERSION, d->classes, d->size, d->n_train,
-                                 d->n_val, d->n_test, d->seed };
+                                 d->n_val,          d->n_test,  d->seed };
     bk_sha256_init(&sha);
     bk_sha256_add(&sha, numbers, sizeof numbers);
     bk_sha256_add(&sha, &d->noise, sizeof d->noise);
@@ -314,7 +324,7 @@ static int synthetic_open(void *state, const char *cache_dir, struct bk_error *e
     return rc;
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------- */
 
 static int synthetic_init(void *state, const struct bk_host *host, struct bk_error *err)
 {
@@ -331,7 +341,8 @@ static void synthetic_free(void *state)
     bk_free(d->index);
 }
 
-static int synthetic_info(void *state, struct bk_dataset_info *out, struct bk_error *err)
+static int synthetic_info(void *state, struct bk_dataset_info *out,
+                          struct bk_error *err)
 {
     const struct synthetic *d = state;
     (void)err;
@@ -362,8 +373,10 @@ static int synthetic_split(void *state, const char *name, struct bk_split *out,
     else if (strcmp(name, "full") == 0)
         bk_split_init(out, d->images, d->index, train + val);
     else
-        return bk_fail(err, BK_ENOTFOUND,
-                       "dataset 'synthetic' has no split '%s'; legal: train, val, test, full", name);
+        return bk_fail(
+            err, BK_ENOTFOUND,
+            "dataset 'synthetic' has no split '%s'; legal: train, val, test, full",
+            name);
     return BK_OK;
 }
 

@@ -1,5 +1,6 @@
 /*
- * Bad input files and arguments: each gives its status and a sentence that names the culprit, and leaks nothing.
+ * Bad input files and arguments: each gives its status and a sentence that names the
+ * culprit, and leaks nothing.
  */
 #include "unit.h"
 
@@ -42,16 +43,19 @@ static char *fixture(const char *name, size_t *n)
 {
     struct bk_error err = BK_ERROR_INIT;
     char path[1024], *data = NULL;
-    snprintf(path, sizeof path, "%s/tests/fixtures/images/%s", bk_test_env("BK_TEST_SOURCE"), name);
+    snprintf(path, sizeof path, "%s/tests/fixtures/images/%s",
+             bk_test_env("BK_TEST_SOURCE"), name);
     BK_ASSERT_OK(bk_file_read(path, 1 << 20, &data, n, &err));
     return data;
 }
 
-static void expect(int rc, int want, const struct bk_error *err, const char *words, int line)
+static void expect(int rc, int want, const struct bk_error *err, const char *words,
+                   int line)
 {
     bool ok = rc == want && strstr(err->text, words);
     if (!ok)
-        printf("\n    line %d: status %d, '%s'; wanted %d with '%s'", line, rc, err->text, want, words);
+        printf("\n    line %d: status %d, '%s'; wanted %d with '%s'", line, rc,
+               err->text, want, words);
     CU_ASSERT(ok);
 }
 
@@ -69,7 +73,8 @@ static void expect_bad_image(const char *name, const char *words, int line)
 /* Every truncation of every fixture is refused; none is filled up with grey. */
 static void test_truncated_images(void)
 {
-    static const char *const names[] = { "rgb.jpg", "progressive.jpg", "grey.jpg", "rgb.png", "palette.png" };
+    static const char *const names[] = { "rgb.jpg", "progressive.jpg", "grey.jpg",
+                                         "rgb.png", "palette.png" };
     start();
     for (size_t k = 0; k < BK_ARRAY_LEN(names); k++) {
         size_t n;
@@ -88,13 +93,14 @@ static void test_damaged_images(void)
     size_t n;
     start();
     char *data = fixture("rgb.png", &n);
-    data[n / 2] ^= 0x40;                        /* the checksum of IDAT fails */
+    data[n / 2] ^= 0x40; /* the checksum of IDAT fails */
     put("crc.png", data, n);
     expect_bad_image("crc.png", "PNG", __LINE__);
     bk_free(data);
 
     data = fixture("rgb.jpg", &n);
-    memmove(data + n - 120, data + n - 20, 20); /* 100 bytes of the scan are lost, the end marker is there */
+    memmove(data + n - 120, data + n - 20,
+            20); /* 100 bytes of the scan are lost, the end marker is there */
     put("hole.jpg", data, n - 100);
     expect_bad_image("hole.jpg", "JPEG", __LINE__);
     bk_free(data);
@@ -114,7 +120,8 @@ static void test_damaged_images(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/nonexistent/a.jpg"));
 }
 
-/* Dimensions come from the file: 65000 x 65000 in a few bytes must not allocate 12 GB. */
+/* Dimensions come from the file: 65000 x 65000 in a few bytes must not allocate 12 GB.
+ */
 static void test_huge_images(void)
 {
     size_t n;
@@ -131,7 +138,7 @@ static void test_huge_images(void)
     finish();
 }
 
-/* ---- caches ----------------------------------------------------------------------------------------------- */
+/* ---- caches ---------------------------------------------------------------------- */
 
 static char *make_cache(size_t *n)
 {
@@ -196,7 +203,8 @@ static void test_bad_caches(void)
     finish();
 }
 
-/* The digest protects a structure that points outside the file even when it is "right". */
+/* The digest protects a structure that points outside the file even when it is "right".
+ */
 static void test_hostile_cache(void)
 {
     size_t n;
@@ -236,7 +244,7 @@ static void test_bad_writes(void)
     finish();
 }
 
-/* ---- folders ---------------------------------------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------------------- */
 
 static void test_bad_folders(void)
 {
@@ -245,14 +253,17 @@ static void test_bad_folders(void)
     struct bk_images *images;
     size_t n;
     start();
-    expect(bk_class_list_scan(path_of("none"), &classes, &err), BK_EDATA, &err, "none", __LINE__);
+    expect(bk_class_list_scan(path_of("none"), &classes, &err), BK_EDATA, &err, "none",
+           __LINE__);
     BK_ASSERT_OK(bk_make_dirs(path_of("tree"), &err));
-    expect(bk_class_list_scan(path_of("tree"), &classes, &err), BK_EDATA, &err, "no class folders", __LINE__);
+    expect(bk_class_list_scan(path_of("tree"), &classes, &err), BK_EDATA, &err,
+           "no class folders", __LINE__);
     BK_ASSERT_OK(bk_make_dirs(path_of("tree/cat"), &err));
     BK_ASSERT_OK(bk_make_dirs(path_of("tree/dog"), &err));
     BK_ASSERT_OK(bk_class_list_scan(path_of("tree"), &classes, &err));
     CU_ASSERT_EQUAL(classes.n, 2);
-    int rc = bk_images_import_folder(path_of("tree"), &classes, 0, path_of("cache"), NULL, &images, &err);
+    int rc = bk_images_import_folder(path_of("tree"), &classes, 0, path_of("cache"),
+                                     NULL, &images, &err);
     expect(rc, BK_EDATA, &err, "no JPEG or PNG", __LINE__);
 
     char *data = fixture("rgb.jpg", &n);
@@ -260,22 +271,25 @@ static void test_bad_folders(void)
     put("tree/dog/2.jpg", data, n / 2);
     put("tree/dog/3.jpg", data, n / 3);
     put("tree/dog/notes.txt", "x", 1);
-    rc = bk_images_import_folder(path_of("tree"), &classes, 0, path_of("cache"), NULL, &images, &err);
+    rc = bk_images_import_folder(path_of("tree"), &classes, 0, path_of("cache"), NULL,
+                                 &images, &err);
     expect(rc, BK_EDATA, &err, "tree/dog/2.jpg", __LINE__);
     put("tree/dog/2.jpg", data, n);
     put("tree/dog/3.jpg", data, n);
-    BK_ASSERT_OK(bk_images_import_folder(path_of("tree"), &classes, 0, path_of("cache"), NULL, &images, &err));
+    BK_ASSERT_OK(bk_images_import_folder(path_of("tree"), &classes, 0, path_of("cache"),
+                                         NULL, &images, &err));
     CU_ASSERT_EQUAL(bk_images_count(images), 3);
     BK_ASSERT_OK(bk_images_verify(images, &err));
     bk_images_close(images);
-    rc = bk_images_import_folder(path_of("tree"), &classes, -1, path_of("cache"), NULL, &images, &err);
+    rc = bk_images_import_folder(path_of("tree"), &classes, -1, path_of("cache"), NULL,
+                                 &images, &err);
     expect(rc, BK_EINVAL, &err, "negative", __LINE__);
     bk_free(data);
     bk_class_list_release(&classes);
     finish();
 }
 
-/* ---- loaders and pipelines ---------------------------------------------------------------------------------- */
+/* ---- loaders and pipelines ------------------------------------------------------- */
 
 static void test_bad_loaders(void)
 {
@@ -291,10 +305,14 @@ static void test_bad_loaders(void)
     bk_split_init(&split, images, index, 4);
     struct bk_loader_config good = { .split = &split, .batch = 2, .n_views = 1 }, c;
     BK_ASSERT_OK(bk_augment_named("cifar", 4, &good.view[0], &err));
-    const struct { int32_t batch, views, threads; double flip; const char *words; } cases[] = {
-        { 0, 1, 0, 0.5, "batch 0" },      { 2, 17, 0, 0.5, "17 views" },
-        { 2, 0, 0, 0.5, "0 views" },      { 2, 1, -1, 0.5, "-1 threads" },
-        { 2, 1, 0, 1.5, "flip 1.5" },     { 2, 1, 0, NAN, "flip nan" },
+    const struct {
+        int32_t batch, views, threads;
+        double flip;
+        const char *words;
+    } cases[] = {
+        { 0, 1, 0, 0.5, "batch 0" },  { 2, 17, 0, 0.5, "17 views" },
+        { 2, 0, 0, 0.5, "0 views" },  { 2, 1, -1, 0.5, "-1 threads" },
+        { 2, 1, 0, 1.5, "flip 1.5" }, { 2, 1, 0, NAN, "flip nan" },
     };
     for (size_t i = 0; i < BK_ARRAY_LEN(cases); i++) {
         c = good;
@@ -313,7 +331,8 @@ static void test_bad_loaders(void)
     c = good;
     c.split = &outside;
     expect(bk_loader_new(&c, &l, &err), BK_EINVAL, &err, "image 4 of 4", __LINE__);
-    expect(bk_split_order(images, wrong, 1, 0, out, &err), BK_EINVAL, &err, "image 4", __LINE__);
+    expect(bk_split_order(images, wrong, 1, 0, out, &err), BK_EINVAL, &err, "image 4",
+           __LINE__);
     bk_split_init(&outside, images, index, 0);
     expect(bk_loader_new(&c, &l, &err), BK_EINVAL, &err, "no images", __LINE__);
     BK_ASSERT_OK(bk_loader_new(&good, &l, &err));
@@ -331,17 +350,22 @@ static void test_bad_pipelines(void)
     float out[3];
     uint8_t rgb[12] = { 0 };
     const struct bk_image image = { rgb, 2, 2, 0 };
-    expect(bk_augment_named("imagnet_1", 8, &a, &err), BK_ENOTFOUND, &err, "did you mean 'imagenet_1'", __LINE__);
+    expect(bk_augment_named("imagnet_1", 8, &a, &err), BK_ENOTFOUND, &err,
+           "did you mean 'imagenet_1'", __LINE__);
     expect(bk_augment_named("cifar", 0, &a, &err), BK_EINVAL, &err, "size 0", __LINE__);
     BK_ASSERT_OK(bk_augment_named("none", 1, &a, &err));
-    expect(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_ESHAPE, &err, "2 x 2", __LINE__);
+    expect(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_ESHAPE, &err,
+           "2 x 2", __LINE__);
     a.std[1] = 0;
-    expect(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL, &err, "std 0", __LINE__);
+    expect(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL, &err,
+           "std 0", __LINE__);
     a = (struct bk_augment){ .size = 1 };
-    expect(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL, &err, "crop 0", __LINE__);
+    expect(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL, &err,
+           "crop 0", __LINE__);
 }
 
-/* Out of memory at every allocation: a status, nothing leaked (under the address sanitizer), then success. */
+/* Out of memory at every allocation: a status, nothing leaked (under the address
+ * sanitizer), then success. */
 static void test_out_of_memory(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -377,8 +401,9 @@ static void test_out_of_memory(void)
     finish();
 }
 
-BK_SUITE({ "truncated images", test_truncated_images }, { "damaged images", test_damaged_images },
-         { "huge images", test_huge_images }, { "bad caches", test_bad_caches },
-         { "hostile cache", test_hostile_cache }, { "bad writes", test_bad_writes },
-         { "bad folders", test_bad_folders }, { "bad loaders", test_bad_loaders },
-         { "bad pipelines", test_bad_pipelines }, { "out of memory", test_out_of_memory })
+BK_SUITE({ "truncated images", test_truncated_images },
+         { "damaged images", test_damaged_images }, { "huge images", test_huge_images },
+         { "bad caches", test_bad_caches }, { "hostile cache", test_hostile_cache },
+         { "bad writes", test_bad_writes }, { "bad folders", test_bad_folders },
+         { "bad loaders", test_bad_loaders }, { "bad pipelines", test_bad_pipelines },
+         { "out of memory", test_out_of_memory })

@@ -1,5 +1,6 @@
 /*
- * Views and batches: distributions of the random choices, independence of the number of threads, resuming, order.
+ * Views and batches: distributions of the random choices, independence of the number of
+ * threads, resuming, order.
  */
 #include "unit.h"
 
@@ -9,14 +10,16 @@
 #include <unistd.h>
 
 #define N_IMAGES 83
-#define SIDE 16
+#define SIDE     16
 
 static char cache_path[256];
 
-/* Pixel (x, y, c) of image i; distinct enough to see which image and which pixel a value came from. */
+/* Pixel (x, y, c) of image i; distinct enough to see which image and which pixel a
+ * value came from. */
 static uint8_t pixel(uint32_t i, int x, int y, int c)
 {
-    return (uint8_t)(i * 7 + (uint32_t)x * 13 + (uint32_t)y * 29 + (uint32_t)c * 101 + 1);
+    return (uint8_t)(i * 7 + (uint32_t)x * 13 + (uint32_t)y * 29 + (uint32_t)c * 101 +
+                     1);
 }
 
 static struct bk_images *make_images(int odd_one)
@@ -25,7 +28,8 @@ static struct bk_images *make_images(int odd_one)
     struct bk_images_writer *w;
     struct bk_images *images = NULL;
     uint8_t rgb[SIDE * SIDE * 3];
-    snprintf(cache_path, sizeof cache_path, "/tmp/bk_test_loader_%ld.images", (long)getpid());
+    snprintf(cache_path, sizeof cache_path, "/tmp/bk_test_loader_%ld.images",
+             (long)getpid());
     BK_ASSERT_OK(bk_images_create(cache_path, &w, &err));
     for (uint32_t i = 0; i < N_IMAGES; i++) {
         for (int y = 0; y < SIDE; y++)
@@ -42,10 +46,13 @@ static struct bk_images *make_images(int odd_one)
     return images;
 }
 
-static struct bk_loader_config config_for(struct bk_images *images, struct bk_split *split, uint32_t *index)
+static struct bk_loader_config config_for(struct bk_images *images,
+                                          struct bk_split *split, uint32_t *index)
 {
     struct bk_error err = BK_ERROR_INIT;
-    struct bk_loader_config c = { .split = split, .batch = 10, .n_views = 2, .seed = 5, .shuffle = true };
+    struct bk_loader_config c = {
+        .split = split, .batch = 10, .n_views = 2, .seed = 5, .shuffle = true
+    };
     for (uint32_t i = 0; i < N_IMAGES; i++)
         index[i] = N_IMAGES - 1 - i;
     bk_split_init(split, images, index, N_IMAGES);
@@ -55,7 +62,8 @@ static struct bk_loader_config config_for(struct bk_images *images, struct bk_sp
 }
 
 /* Everything a batch says, as one digest. */
-static void digest_batch(struct bk_sha256 *sha, const struct bk_loader_config *c, const struct bk_batch *b)
+static void digest_batch(struct bk_sha256 *sha, const struct bk_loader_config *c,
+                         const struct bk_batch *b)
 {
     const int32_t head[4] = { b->n, b->epoch, b->index, b->n_batches };
     bk_sha256_add(sha, head, sizeof head);
@@ -63,10 +71,12 @@ static void digest_batch(struct bk_sha256 *sha, const struct bk_loader_config *c
     bk_sha256_add(sha, b->image, (size_t)b->n * 4);
     for (int v = 0; v < c->n_views; v++)
         bk_sha256_add(sha, b->view[v],
-                      (size_t)b->n * (size_t)c->view[v].size * (size_t)c->view[v].size * 12);
+                      (size_t)b->n * (size_t)c->view[v].size * (size_t)c->view[v].size *
+                          12);
 }
 
-static void digest_run(const struct bk_loader_config *c, int skip_epoch, int skip_index, int n, char out[65])
+static void digest_run(const struct bk_loader_config *c, int skip_epoch, int skip_index,
+                       int n, char out[65])
 {
     struct bk_error err = BK_ERROR_INIT;
     struct bk_loader *l;
@@ -104,7 +114,8 @@ static void test_threads(void)
     bk_images_close(images);
 }
 
-/* A new loader after seek() continues a straight run, at every position, and so does the same loader. */
+/* A new loader after seek() continues a straight run, at every position, and so does
+ * the same loader. */
 static void test_seek(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -147,7 +158,8 @@ static void test_seek(void)
     bk_images_close(images);
 }
 
-/* Each epoch has every image once; orders differ between epochs; labels and pixels belong to the image. */
+/* Each epoch has every image once; orders differ between epochs; labels and pixels
+ * belong to the image. */
 static void test_order(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -194,7 +206,8 @@ static void test_order(void)
     bk_images_close(images);
 }
 
-/* A view is a function of (seed, epoch, image, view): the loader's equal bk_augment_apply()'s. */
+/* A view is a function of (seed, epoch, image, view): the loader's equal
+ * bk_augment_apply()'s. */
 static void test_fixed_views(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -215,8 +228,8 @@ static void test_fixed_views(void)
             for (uint32_t v = 0; v < 2; v++) {
                 size_t n = (size_t)c.view[v].size * (size_t)c.view[v].size * 3;
                 bk_images_get(images, index[b.image[i]], &image);
-                BK_ASSERT_OK(bk_augment_apply(&c.view[v], &image, c.seed, fixed ? 0 : 3, b.image[i], v,
-                                              want, &err));
+                BK_ASSERT_OK(bk_augment_apply(&c.view[v], &image, c.seed, fixed ? 0 : 3,
+                                              b.image[i], v, want, &err));
                 CU_ASSERT_EQUAL(memcmp(want, b.view[v] + (size_t)i * n, n * 4), 0);
             }
         bk_loader_free(l);
@@ -224,7 +237,8 @@ static void test_fixed_views(void)
     bk_images_close(images);
 }
 
-/* One image is too small for the pipeline: the same sentence for any number of threads, and seek() gets past it. */
+/* One image is too small for the pipeline: the same sentence for any number of threads,
+ * and seek() gets past it. */
 static void test_failing_image(void)
 {
     struct bk_images *images = make_images(40);
@@ -234,7 +248,7 @@ static void test_failing_image(void)
     char first[1020] = "";
     c.n_views = 1;
     c.shuffle = false;
-    c.view[0].pad = 2;          /* 8 + 4 < 16 */
+    c.view[0].pad = 2; /* 8 + 4 < 16 */
     for (c.threads = 0; c.threads < 4; c.threads++) {
         struct bk_error err = BK_ERROR_INIT;
         struct bk_loader *l;
@@ -278,7 +292,8 @@ static void test_free_early(void)
     bk_images_close(images);
 }
 
-/* Frequencies of the random choices of the cifar pipeline: 81 offsets and flips, each view independent. */
+/* Frequencies of the random choices of the cifar pipeline: 81 offsets and flips, each
+ * view independent. */
 static void test_choices(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -311,11 +326,12 @@ static void test_choices(void)
     double chi2 = 0, want = DRAWS / 81.0;
     for (int i = 0; i < 81; i++)
         chi2 += (offset[i] - want) * (offset[i] - want) / want;
-    CU_ASSERT(chi2 < 124.8);            /* 80 degrees of freedom, p = 0.001 */
+    CU_ASSERT(chi2 < 124.8); /* 80 degrees of freedom, p = 0.001 */
     CU_ASSERT(abs(flips - DRAWS / 2) < 3.3 * sqrt(DRAWS / 4.0));
 }
 
-/* Images of one colour show which steps ran: frequencies of grey, solarise, and the jitter's range. */
+/* Images of one colour show which steps ran: frequencies of grey, solarise, and the
+ * jitter's range. */
 static void test_color_choices(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -348,7 +364,10 @@ static void test_color_choices(void)
     CU_ASSERT(fabs(plain - DRAWS * 0.64) < 3.3 * sqrt(DRAWS * 0.64 * 0.36));
 
     BK_ASSERT_OK(bk_augment_named("imagenet_1", N, &a, &err));
-    a = (struct bk_augment){ .crop = BK_CROP_NONE, .size = N, .jitter = 0.8, .brightness = 0.4,
+    a = (struct bk_augment){ .crop = BK_CROP_NONE,
+                             .size = N,
+                             .jitter = 0.8,
+                             .brightness = 0.4,
                              .std = { 1, 1, 1 } };
     double lo = 1, hi = 0;
     int untouched = 0;
@@ -358,12 +377,12 @@ static void test_color_choices(void)
         hi = fmax(hi, out[1]);
         untouched += lrint(out[1] * 255.0) == 120;
     }
-    CU_ASSERT(lo >= 72 / 255.0 - 1e-6 && lo < 74 / 255.0);      /* 120 U(0.6, 1.4) */
+    CU_ASSERT(lo >= 72 / 255.0 - 1e-6 && lo < 74 / 255.0); /* 120 U(0.6, 1.4) */
     CU_ASSERT(hi <= 168 / 255.0 && hi > 165 / 255.0);
     CU_ASSERT(fabs(untouched - DRAWS * (0.2 + 0.8 / 96)) < 3.5 * sqrt(DRAWS * 0.16));
 }
 
-BK_SUITE({ "same for any threads", test_threads }, { "seek", test_seek }, { "order", test_order },
-         { "fixed views", test_fixed_views }, { "failing image", test_failing_image },
-         { "free early", test_free_early }, { "crop and flip", test_choices },
-         { "colour choices", test_color_choices })
+BK_SUITE({ "same for any threads", test_threads }, { "seek", test_seek },
+         { "order", test_order }, { "fixed views", test_fixed_views },
+         { "failing image", test_failing_image }, { "free early", test_free_early },
+         { "crop and flip", test_choices }, { "colour choices", test_color_choices })

@@ -1,5 +1,6 @@
 /*
- * Operations on pixels and decoding against what Pillow gives (fixtures/augment.bin, decode.bin), byte by byte.
+ * Operations on pixels and decoding against what Pillow gives (fixtures/augment.bin,
+ * decode.bin), byte by byte.
  */
 #include "data/pixels.h"
 #include "fixture_bin.h"
@@ -8,12 +9,14 @@
 
 static struct bk__scratch scratch;
 
-/* Run the operation a record names on a copy of the source; false for records that are not operations. */
+/* Run the operation a record names on a copy of the source; false for records that are
+ * not operations. */
 static bool apply(const struct fixture *source, const struct fixture *want, uint8_t *p)
 {
     struct bk_error err = BK_ERROR_INIT;
     size_t n = (size_t)source->width * (size_t)source->height;
-    struct bk__window all = { source->rgb, (size_t)source->width * 3, source->width, source->height };
+    struct bk__window all = { source->rgb, (size_t)source->width * 3, source->width,
+                              source->height };
     double v = want->parameter;
 
     if (n == (size_t)want->width * (size_t)want->height)
@@ -31,14 +34,17 @@ static bool apply(const struct fixture *source, const struct fixture *want, uint
     else if (!strcmp(want->name, "solarize"))
         bk__solarize(p, n, (int)v);
     else if (!strcmp(want->name, "blur"))
-        BK_ASSERT_OK(bk__gaussian_blur(&scratch, p, source->width, source->height, (float)v, &err));
+        BK_ASSERT_OK(bk__gaussian_blur(&scratch, p, source->width, source->height,
+                                       (float)v, &err));
     else if (!strcmp(want->name, "resize"))
-        BK_ASSERT_OK(bk__resize_bicubic(&scratch, &all, want->width, want->height, p, &err));
+        BK_ASSERT_OK(
+            bk__resize_bicubic(&scratch, &all, want->width, want->height, p, &err));
     else if (!strcmp(want->name, "resize_crop")) {
         all.rgb += (3 * (size_t)source->width + 5) * 3;
         all.width = 23;
         all.height = 19;
-        BK_ASSERT_OK(bk__resize_bicubic(&scratch, &all, want->width, want->height, p, &err));
+        BK_ASSERT_OK(
+            bk__resize_bicubic(&scratch, &all, want->width, want->height, p, &err));
     } else
         return false;
     return true;
@@ -57,8 +63,8 @@ static void test_operations(void)
         if (apply(&source, &want, p)) {
             int d = fixture_distance(p, want.rgb, nbytes);
             if (d)
-                printf("\n    %s %g to %d x %d: off by %d", want.name, want.parameter, want.width,
-                       want.height, d);
+                printf("\n    %s %g to %d x %d: off by %d", want.name, want.parameter,
+                       want.width, want.height, d);
             CU_ASSERT_EQUAL(d, 0);
             n++;
         }
@@ -109,13 +115,14 @@ static void test_decode(void)
         char path[1024];
         uint8_t *rgb;
         int32_t w, h;
-        snprintf(path, sizeof path, "%s/tests/fixtures/images/%s", bk_test_env("BK_TEST_SOURCE"),
-                 want.name);
+        snprintf(path, sizeof path, "%s/tests/fixtures/images/%s",
+                 bk_test_env("BK_TEST_SOURCE"), want.name);
         BK_ASSERT_OK(bk_image_decode(path, &rgb, &w, &h, &err));
         CU_ASSERT_EQUAL_FATAL(w, want.width);
         CU_ASSERT_EQUAL_FATAL(h, want.height);
         int d = fixture_distance(rgb, want.rgb, (size_t)w * (size_t)h * 3);
-        int allowed = strstr(want.name, ".png") ? 0 : 2;    /* JPEG decoders may round differently */
+        int allowed =
+            strstr(want.name, ".png") ? 0 : 2; /* JPEG decoders may round differently */
         if (d > allowed)
             printf("\n    %s: off by %d", want.name, d);
         CU_ASSERT(d <= allowed);
@@ -126,5 +133,5 @@ static void test_decode(void)
     fclose(f);
 }
 
-BK_SUITE({ "operations are Pillow's", test_operations }, { "center pipeline", test_center },
-         { "decoding", test_decode })
+BK_SUITE({ "operations are Pillow's", test_operations },
+         { "center pipeline", test_center }, { "decoding", test_decode })
