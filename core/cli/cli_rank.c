@@ -262,7 +262,7 @@ static void write_json(struct bk_text *t, const struct ranking *r, const size_t 
 
 static void text_row(struct bk_text *t, const char *name, const struct bk_correlation *c)
 {
-    bk_text_addf(t, "%-24s  %16.4f  %16.4f  %16.4f\n", name, c->kendall_tau, c->spearman_rho,
+    bk_text_addf(t, "%-28s  %16.4f  %16.4f  %16.4f\n", name, c->kendall_tau, c->spearman_rho,
                  c->pearson_r);
 }
 
@@ -270,7 +270,7 @@ static void text_intervals(struct bk_text *t, const struct bk_correlation_ci *ci
 {
     const struct bk_interval all[] = { ci->kendall_tau, ci->spearman_rho, ci->pearson_r };
 
-    bk_text_addf(t, "%-24s", "  95 % interval");
+    bk_text_addf(t, "%-28s", "  95 % interval");
     for (size_t i = 0; i < BK_ARRAY_LEN(all); i++) {
         char cell[64];
         snprintf(cell, sizeof cell, "%.4f..%.4f", all[i].low, all[i].high);
@@ -301,7 +301,7 @@ static void write_text(struct bk_text *t, const struct ranking *r, const size_t 
         bk_text_add(t, " (totals negated)");
     if (r->round_totals >= 0)
         bk_text_addf(t, ", totals rounded to %" PRId64 " decimals", r->round_totals);
-    bk_text_addf(t, "\n\n%-24s  %16s  %16s  %16s\n", "", "Kendall tau-b", "Spearman rho",
+    bk_text_addf(t, "\n\n%-28s  %16s  %16s  %16s\n", "", "Kendall tau-b", "Spearman rho",
                  "Pearson R");
     text_row(t, "rating", &r->found);
     if (r->bootstrap)
