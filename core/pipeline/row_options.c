@@ -1,0 +1,81 @@
+/*
+ * The option tables of the pipeline itself. Everything an experiment file may say outside plugins is a row here; the
+ * checks, the error sentences, cache keys and `bosskit check` follow from it.
+ */
+#include "pipeline/experiment.h"
+
+#include <bosskit/backend.h>
+
+/* clang-format off */
+static const struct bk_choice dtypes[] = { { "auto", 0 }, { "f32", BK_F32 }, { "bf16", BK_BF16 }, { NULL, 0 } };
+static const struct bk_choice levels[] = {
+    { "fast", BK_FAST }, { "repeatable", BK_REPEATABLE }, { "reference", BK_REFERENCE }, { NULL, 0 } };
+static const struct bk_choice sources[] = { { "file", BK_TRUTH_FILE }, { "standalone", BK_TRUTH_STANDALONE }, { NULL, 0 } };
+static const struct bk_choice augments[] = {
+    { "cifar", BK_AUGMENT_CIFAR }, { "imagenet", BK_AUGMENT_IMAGENET }, { "byol", BK_AUGMENT_BYOL },
+    { "none", BK_AUGMENT_NONE }, { NULL, 0 } };
+
+const struct bk_opt bk__top_table[] = {
+    BK_TEXT ("name",         struct bk_top_options, name,         NULL, "name of the run directory; default: the file's name"),
+    BK_TEXT ("title",        struct bk_top_options, title,        "",   "heading of the report"),
+    BK_INT  ("seed",         struct bk_top_options, seed,         0, 0, 9007199254740992.0, "", "root of all randomness of a row"),
+    BK_ENUM ("dtype",        struct bk_top_options, dtype,        0, dtypes, "type of activations; auto: bf16 where the device is fast at it"),
+    BK_ENUM ("determinism",  struct bk_top_options, determinism,  BK_FAST, levels, "how much may differ between two runs"),
+    BK_INT_F("threads",      struct bk_top_options, threads,      0, 0, 4096, "threads", "threads that compute; 0: all cores", BK_OPT_NOKEY),
+    BK_INT_F("checkpoint_s", struct bk_top_options, checkpoint_s, 100, 0, 86400, "s", "time between checkpoints", BK_OPT_NOKEY),
+    BK_INT  ("n_classes",    struct bk_top_options, n_classes,    10, 1, 100000, "classes", "of stand-alone networks, where no data set says it"),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__truth_table[] = {
+    BK_ENUM("source",       struct bk_truth_options, source,       BK_TRUTH_FILE, sources, "a table, or training every architecture alone"),
+    BK_PATH("file",         struct bk_truth_options, file,         NULL, "file: the table (CSV, or the YAML mapping of the BossNAS release)"),
+    BK_TEXT("column",       struct bk_truth_options, column,       NULL, "file: column of the values in a CSV table"),
+    BK_TEXT("hint",         struct bk_truth_options, hint,         NULL, "file: where to get the table, said when it is missing"),
+    BK_INT ("n",            struct bk_truth_options, n,            0, 0, 10000000, "architectures", "how many; file: 0 means all of the table"),
+    BK_INT ("seed",         struct bk_truth_options, seed,         0, 0, 9007199254740992.0, "", "of the sample of architectures and of stand-alone training"),
+    BK_INT ("epochs",       struct bk_truth_options, epochs,       90, 1, 100000, "epochs", "standalone: passes over all training images"),
+    BK_INT ("batch",        struct bk_truth_options, batch,        256, 2, 65536, "images", "standalone: images a step"),
+    BK_REAL("lr",           struct bk_truth_options, lr,           0.1, 0, 100, "", "standalone: first learning rate of the cosine"),
+    BK_REAL("momentum",     struct bk_truth_options, momentum,     0.9, 0, 1, "", "standalone: momentum of SGD"),
+    BK_REAL("weight_decay", struct bk_truth_options, weight_decay, 5e-4, 0, 1, "", "standalone: weight decay of every parameter"),
+    BK_BOOL("nesterov",     struct bk_truth_options, nesterov,     1, "standalone: Nesterov's momentum"),
+    BK_REAL("label_smoothing", struct bk_truth_options, label_smoothing, 0, 0, 1, "", "standalone: share of the uniform distribution in the labels"),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__report_table[] = {
+    BK_INT ("bootstrap", struct bk_report_options, bootstrap, 1000, 0, 1000000, "resamples", "of the 95 % intervals; 0: no intervals"),
+    BK_INT ("top_k",     struct bk_report_options, top_k,     10, 1, 1000000, "architectures", "size of the top in precision, regret and top tau"),
+    BK_REAL("tolerance", struct bk_report_options, tolerance, 0, 0, 2, "", "largest allowed distance to the published values; unset: not checked"),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__published_table[] = {
+    BK_REAL("kendall_tau",  struct bk_published, kendall_tau,  0, -1, 1, "", "published Kendall tau, higher rating is better"),
+    BK_REAL("spearman_rho", struct bk_published, spearman_rho, 0, -1, 1, "", "published Spearman rho"),
+    BK_REAL("pearson_r",    struct bk_published, pearson_r,    0, -1, 1, "", "published Pearson R"),
+    BK_TEXT("source",       struct bk_published, source,       "", "where it was published"),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__data_table[] = {
+    BK_ENUM ("augment",        struct bk_data_options, augment,        BK_AUGMENT_CIFAR, augments, "named pipelines of training, rating and stand-alone views"),
+    BK_INT_F("loader_threads", struct bk_data_options, loader_threads, 1, 0, 256, "threads", "workers that make views; 0: none", BK_OPT_NOKEY),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__rater_table[] = {
+    BK_REAL("offset",         struct bk_rater_options, offset,         0, -1000, 1000, "", "added to every block's rating before summing"),
+    BK_INT ("round_decimals", struct bk_rater_options, round_decimals, -1, -1, 15, "decimals", "round summed ratings as the BossNAS release does (4); -1: never"),
+    BK_OPT_END
+};
+
+const char *const bk__slot_key[BK_N_SLOTS] = { "backend", "space", "data", "trainer", "sampler", "rater", "searcher" };
+const uint32_t bk__slot_kind[BK_N_SLOTS] = { BK_KIND_BACKEND, BK_KIND_SPACE, BK_KIND_DATASET, BK_KIND_TRAINER,
+                                             BK_KIND_SAMPLER, BK_KIND_RATER, BK_KIND_SEARCHER };
+const char *const bk__top_sections[] = { "backend", "space", "data", "trainer", "sampler", "rater", "searcher", "truth",
+                                         "report", "baselines", "profile", "profiles", "grid", NULL };
+const char *const bk__data_keys[] = { "augment", "loader_threads", NULL };
+const char *const bk__rater_keys[] = { "block_weights", "offset", "round_decimals", NULL };
+/* clang-format on */
