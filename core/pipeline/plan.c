@@ -24,6 +24,7 @@ static void stage_free(struct bk_stage *s)
     if (!s)
         return;
     json_decref(s->identity);
+    bk_block_table_release(&s->table);
     bk_free(s->dir);
     bk_free(s);
 }

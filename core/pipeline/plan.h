@@ -52,6 +52,8 @@ struct bk_stage {
     char size[96];                      /* a rough idea of the work */
     /* filled while running */
     char *dir;                          /* published directory; NULL until then */
+    struct bk_block_table table;        /* RATE: its ratings */
+    struct bk_path best;                /* RATE: the best path, first of equals */
     struct bk_error error;              /* code != 0: failed */
     bool cached;                        /* was a HIT */
     double seconds;
@@ -99,7 +101,7 @@ json_t *bk__json_options(const struct bk_opt *table, const void *state);
 int bk__json_part(const struct bk_instance *i, bool files, json_t **out, struct bk_error *err);
 int bk__stage_identity(const struct bk_plan_row *row, struct bk_stage *s, struct bk_error *err);
 
-/* ---- truth (truth.c) ------------------------------------------------------------------------------------ */
+/* ---- truth (truth_set.c) ------------------------------------------------------------------------------------ */
 
 /** Architectures and, from a file, values. ALONE stages are made by the caller. */
 int bk__truth_open(const struct bk_row *row, struct bk_truth_set **out, struct bk_error *err);

@@ -1,0 +1,384 @@
+/*
+ * From finished stages to a report: ratings of the truth's architectures, sign turned so that higher is better,
+ * correlations, what was found. Architectures without a finite rating or truth are left out and counted.
+ */
+#include "pipeline/child.h"
+#include "pipeline/run.h"
+
+#include <bosskit/file.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int out_of_memory(struct bk_error *err)
+{
+    return bk_fail(err, BK_ENOMEM, "out of memory for results");
+}
+
+/* ---- correlation, cached ------------------------------------------------------------------------------------ */
+
+static json_t *number(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+static double get(const json_t *a, size_t i)
+{
+    const json_t *v = json_array_get(a, i);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static double *fields(struct bk_report_entry *e, int i)
+{
+    double *const at[] = { &e->corr.kendall_tau, &e->corr.spearman_rho, &e->corr.pearson_r,
+                           &e->ci.kendall_tau.low, &e->ci.kendall_tau.high, &e->ci.spearman_rho.low,
+                           &e->ci.spearman_rho.high, &e->ci.pearson_r.low, &e->ci.pearson_r.high,
+                           &e->top.tau_top, &e->top.precision, &e->top.regret, &e->top.mean_truth };
+    return i < (int)BK_ARRAY_LEN(at) ? at[i] : NULL;
+}
+
+static int correlate(const struct bk_row *row, const double *rating, const double *truth, size_t n,
+                     struct bk_report_entry *e, struct bk_error *err)
+{
+    BK_TRY(bk_correlate(rating, truth, n, &e->corr, err));
+    BK_TRY(bk_top_k(rating, truth, n, e->top_k, &e->top, err));
+    if (e->has_ci)
+        BK_TRY(bk_bootstrap(rating, truth, n, (int)row->report.bootstrap, 0.95, (uint64_t)row->top.seed, &e->ci, err));
+    return BK_OK;
+}
+
+static int store_correlation(struct bk_claim *c, const json_t *identity, struct bk_report_entry *e, struct bk_error *err)
+{
+    struct bk_text path = BK_TEXT_INIT;
+    json_t *a = json_array();
+    for (int i = 0; a && fields(e, i); i++)
+        json_array_append_new(a, number(*fields(e, i)));
+    char *text = a ? json_dumps(a, JSON_COMPACT) : NULL;
+    bk_text_addf(&path, "%s/correlation.json", c->dir);
+    int rc = text ? bk_file_write(bk_text_get(&path), text, strlen(text), err) : out_of_memory(err);
+    if (!rc)
+        rc = bk_store_publish(c, identity, NULL, err);
+    free(text);
+    json_decref(a);
+    bk_text_release(&path);
+    return rc;
+}
+
+static int load_correlation(const struct bk_claim *c, struct bk_report_entry *e, struct bk_error *err)
+{
+    struct bk_text path = BK_TEXT_INIT;
+    char *data = NULL;
+    size_t n = 0;
+    bk_text_addf(&path, "%s/correlation.json", c->dir);
+    int rc = bk_file_read(bk_text_get(&path), 1u << 20, &data, &n, err);
+    json_t *a = rc ? NULL : json_loadb(data, n, 0, NULL);
+    if (!rc && !json_is_array(a))
+        rc = bk_fail(err, BK_EDATA, "'%s' is damaged", bk_text_get(&path));
+    for (int i = 0; !rc && fields(e, i); i++)
+        *fields(e, i) = get(a, (size_t)i);
+    json_decref(a);
+    bk_free(data);
+    bk_text_release(&path);
+    return rc;
+}
+
+int bk__correlate_cached(const struct bk_plan *p, const struct bk_row *row, const double *rating, const double *truth,
+                         size_t n, struct bk_report_entry *e, struct bk_error *err)
+{
+    struct bk_claim c = BK_CLAIM_INIT;
+    struct bk_sha256 s;
+    char digest[65], key[65];
+
+    bk_sha256_init(&s);
+    bk_sha256_add(&s, rating, n * sizeof *rating);
+    bk_sha256_add(&s, truth, n * sizeof *truth);
+    bk_sha256_hex(&s, digest);
+    e->n = e->corr.n = n;
+    e->top_k = (size_t)row->report.top_k < n ? (size_t)row->report.top_k : n;
+    e->has_ci = row->report.bootstrap > 0;
+    json_t *id = json_pack("{s:s,s:i,s:s,s:I,s:I,s:I}", "stage", "correlate", "numerics", BK_ENGINE_NUMERICS, "data",
+                           digest, "bootstrap", (json_int_t)row->report.bootstrap, "top_k", (json_int_t)e->top_k, "seed",
+                           (json_int_t)row->top.seed);
+    int rc = id ? bk_store_key(id, key, err) : out_of_memory(err);
+    if (!rc)
+        rc = bk_store_claim(p->store, "correlate", key, bk__interrupted, &c, err);
+    if (!rc && c.state == BK_STAGE_HIT) {
+        rc = load_correlation(&c, e, err);
+    } else if (!rc) {
+        rc = correlate(row, rating, truth, n, e, err);
+        if (!rc)
+            rc = store_correlation(&c, id, e, err);
+    }
+    bk_claim_release(&c);
+    json_decref(id);
+    return rc;
+}
+
+/* ---- ratings of a row --------------------------------------------------------------------------------------------- */
+
+static const struct bk_stage *first_failure(const struct bk_plan_row *r)
+{
+    for (int k = 0; k < BK_MAX_BLOCKS; k++) {
+        if (r->train[k] && r->train[k]->error.code)
+            return r->train[k];
+        if (r->rate[k] && r->rate[k]->error.code)
+            return r->rate[k];
+    }
+    if (r->score && r->score->error.code)
+        return r->score;
+    return r->search && r->search->error.code ? r->search : NULL;
+}
+
+static int rate_by_tables(const struct bk_plan_row *r, double *rating, struct bk_error *err)
+{
+    const struct bk_rater_options *o = &r->row->rater;
+    struct bk_block_table table[BK_MAX_BLOCKS] = { { 0 } };
+    for (int32_t k = 0; k < r->row->space.info.n_blocks; k++)
+        table[k] = r->rate[k]->table;
+    for (size_t i = 0; i < r->truth->n; i++)
+        BK_TRY(bk_arch_score(&r->row->space, table, &r->truth->arch[i], o->n_weights ? o->weight : NULL, o->offset,
+                             (int)o->round_decimals, &rating[i], err));
+    return BK_OK;
+}
+
+static int read_scores(const struct bk_stage *s, double *rating, struct bk_error *err)
+{
+    struct bk_text path = BK_TEXT_INIT;
+    bk_text_addf(&path, "%s/scores.csv", s->dir);
+    int rc = bk__pairs_read(bk_text_get(&path), (const char *const *)s->truth->text, rating, s->truth->n, err);
+    bk_text_release(&path);
+    return rc;
+}
+
+/** Points, then correlations over those with both values. */
+static int fill_entry(const struct bk_plan *p, const struct bk_plan_row *r, double *rating, uint32_t better,
+                      struct bk_report_entry *e, struct bk_error *err)
+{
+    const struct bk_truth_set *t = r->truth;
+    double *x = bk_zalloc((t->n + 1) * sizeof *x), *y = bk_zalloc((t->n + 1) * sizeof *y);
+    size_t n = 0;
+    int rc = BK_OK;
+
+    e->better = bk_strdup(better == BK_LOWER_IS_BETTER ? "lower" : "higher");
+    e->point = bk_zalloc((t->n + 1) * sizeof *e->point);
+    if (!x || !y || !e->point || !e->better)
+        rc = out_of_memory(err);
+    for (size_t i = 0; !rc && i < t->n; i++) {
+        double v = better == BK_LOWER_IS_BETTER ? -rating[i] : rating[i];
+        struct bk_report_point point = { bk_strdup(t->text[i]), isfinite(v) ? v : NAN, t->value[i] };
+        e->point[e->n_points++] = point;
+        if (isfinite(v) && isfinite(t->value[i])) {
+            x[n] = v;
+            y[n++] = t->value[i];
+        }
+    }
+    e->n_excluded = t->n - n;
+    if (!rc && n < 3)
+        rc = bk_fail(err, BK_EDATA, "only %zu architectures have a finite rating and truth", n);
+    if (!rc)
+        rc = bk__correlate_cached(p, r->row, x, y, n, e, err);
+    bk_free(x);
+    bk_free(y);
+    return rc;
+}
+
+static int fill_found(const struct bk_plan_row *r, struct bk_report_entry *e, struct bk_error *err)
+{
+    struct bk_text path = BK_TEXT_INIT;
+    char *data = NULL;
+    size_t n = 0;
+
+    if (!r->search)
+        return BK_OK;
+    bk_text_addf(&path, "%s/found.json", r->search->dir);
+    int rc = bk_file_read(bk_text_get(&path), 1u << 20, &data, &n, err);
+    json_t *o = rc ? NULL : json_loadb(data, n, 0, NULL);
+    const char *arch = json_string_value(json_object_get(o, "arch"));
+    if (!rc && !arch)
+        rc = bk_fail(err, BK_EDATA, "'%s' is damaged", bk_text_get(&path));
+    if (!rc) {
+        e->found_arch = bk_strdup(arch);
+        e->found_score = json_number_value(json_object_get(o, "score"));
+        e->found_params = json_number_value(json_object_get(o, "params"));
+        e->found_macs = json_number_value(json_object_get(o, "macs"));
+        e->found_truth = NAN;
+        for (size_t i = 0; i < r->truth->n; i++) {
+            if (strcmp(r->truth->text[i], arch) == 0)
+                e->found_truth = r->truth->value[i];
+        }
+    }
+    json_decref(o);
+    bk_free(data);
+    bk_text_release(&path);
+    return rc;
+}
+
+/* ---- entries ------------------------------------------------------------------------------------------------------ */
+
+/** Names are also file names: two that would fall together get a number. */
+static char *unique_name(const struct bk_report *r, const char *wanted)
+{
+    char name[256], file[160], other[160];
+    snprintf(name, sizeof name, "%s", wanted);
+    for (int k = 2, again = 1; again; k++) {
+        again = 0;
+        bk__report_file_name(name, file, sizeof file);
+        for (size_t i = 0; i < r->n; i++) {
+            bk__report_file_name(r->entry[i].name, other, sizeof other);
+            again = again || strcmp(file, other) == 0;
+        }
+        if (again)
+            snprintf(name, sizeof name, "%.240s #%d", wanted, k);
+    }
+    return bk_strdup(name);
+}
+
+static struct bk_report_entry *new_entry(struct bk_report *out, const char *name)
+{
+    struct bk_report_entry *grown;
+    char *own = unique_name(out, name);
+    grown = own ? bk_realloc(out->entry, (out->n + 1) * sizeof *grown) : NULL;
+    if (!grown) {
+        bk_free(own);
+        return NULL;
+    }
+    out->entry = grown;
+    struct bk_report_entry *e = &out->entry[out->n++];
+    memset(e, 0, sizeof *e);
+    e->name = own;
+    e->found_truth = NAN;
+    return e;
+}
+
+static char *settings_text(const struct bk_plan_row *r)
+{
+    static const char *const level[] = { "", "fast", "repeatable", "reference" };
+    struct bk_text t = BK_TEXT_INIT;
+    bk_text_addf(&t, "seed %lld, %s, %s, backend %s", (long long)r->row->top.seed, bk_dtype_name(r->setting.dtype),
+                 level[r->setting.determinism], r->setting.backend);
+    if (r->truth->alone)
+        bk_text_addf(&t, ", truth seed %lld", (long long)r->row->truth.seed);
+    return bk_text_take(&t);
+}
+
+/** Errors that belong to the row become its failure; running out of memory or time does not. */
+static int settle(struct bk_report_entry *e, int rc, struct bk_error *err)
+{
+    if (!rc || rc == BK_ENOMEM || rc == BK_EINTERRUPTED)
+        return rc;
+    bk_free(e->failure);
+    e->failure = bk_strdup(err->text);
+    e->n = 0;
+    return e->failure ? BK_OK : out_of_memory(err);
+}
+
+static int add_row(const struct bk_plan *p, const struct bk_plan_row *r, struct bk_report *out, struct bk_error *err)
+{
+    struct bk_report_entry *e = new_entry(out, r->row->name);
+    const struct bk_stage *failed = first_failure(r);
+    const struct bk_published *pub = &r->row->published;
+    double *rating = bk_zalloc((r->truth->n + 1) * sizeof *rating);
+    int rc = e && rating ? BK_OK : out_of_memory(err);
+
+    if (!rc) {
+        e->rater = bk_strdup(r->row->part[BK_SLOT_RATER]->found->plugin->name);
+        e->settings = settings_text(r);
+        e->has_published[0] = pub->has_tau;
+        e->has_published[1] = pub->has_rho;
+        e->has_published[2] = pub->has_r;
+        e->published[0] = pub->kendall_tau;
+        e->published[1] = pub->spearman_rho;
+        e->published[2] = pub->pearson_r;
+        e->published_source = bk_strdup(pub->source ? pub->source : "");
+        if (failed)
+            rc = bk_fail(err, failed->error.code, "%s: %s", failed->label, failed->error.text);
+        if (!rc)
+            rc = r->score ? read_scores(r->score, rating, err) : rate_by_tables(r, rating, err);
+        if (!rc)
+            rc = fill_entry(p, r, rating, bk_row_rater(r->row)->better, e, err);
+        if (!rc)
+            rc = fill_found(r, e, err);
+        rc = settle(e, rc, err);
+    }
+    bk_free(rating);
+    return rc;
+}
+
+static int space_scores(const struct bk_plan_row *r, const char *name, double *rating, struct bk_error *err)
+{
+    for (size_t i = 0; i < r->truth->n; i++)
+        BK_TRY(r->row->space.iface->score(r->row->space.state, name, &r->truth->arch[i], &rating[i], err));
+    return BK_OK;
+}
+
+static int add_baseline(const struct bk_plan *p, const struct bk_plan_row *r, int32_t i, struct bk_report *out,
+                        struct bk_error *err)
+{
+    const struct bk_baseline *b = &r->row->baseline[i];
+    const struct bk_rater_iface *iface = b->rater ? bk_instance_iface(b->rater) : NULL;
+    struct bk_report_entry *e = new_entry(out, b->name);
+    double *rating = bk_zalloc((r->truth->n + 1) * sizeof *rating);
+    int rc = e && rating ? BK_OK : out_of_memory(err);
+
+    if (!rc) {
+        const struct bk_stage *s = r->baseline[i];
+        e->is_baseline = true;
+        e->rater = bk_strdup(b->name);
+        e->settings = bk_strdup("");
+        if (s && s->error.code)
+            rc = bk_fail(err, s->error.code, "%s: %s", s->label, s->error.text);
+        else
+            rc = s ? read_scores(s, rating, err) : space_scores(r, b->name, rating, err);
+        if (!rc)
+            rc = fill_entry(p, r, rating, iface ? iface->better : BK_HIGHER_IS_BETTER, e, err);
+        rc = settle(e, rc, err);
+    }
+    bk_free(rating);
+    return rc;
+}
+
+/** Rows that share a truth share their baselines: has an earlier row the same one? */
+static bool is_repeated(const struct bk_plan *p, const struct bk_plan_row *row, int32_t i)
+{
+    for (const struct bk_plan_row *r = p->row; r < row; r++) {
+        for (int32_t j = 0; r->truth == row->truth && j < r->row->n_baselines; j++) {
+            if (strcmp(r->row->baseline[j].name, row->row->baseline[i].name) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static char *device_text(const struct bk_plan *p)
+{
+    const struct bk_setting *s = &p->row[0].setting;
+    struct bk_text t = BK_TEXT_INIT;
+    bk_text_addf(&t, "%s%s%s%s%s", s->backend, s->device[0] ? ": " : "", s->device, s->libraries[0] ? "; " : "",
+                 s->libraries);
+    return bk_text_take(&t);
+}
+
+int bk_plan_results(struct bk_plan *p, struct bk_report *out, struct bk_error *err)
+{
+    struct bk_report r = { 0 };
+    int rc = BK_OK;
+
+    r.name = bk_strdup(p->experiment->name);
+    r.title = bk_strdup(p->experiment->title);
+    r.version = bk_strdup(BK_VERSION);
+    r.device = device_text(p);
+    for (size_t i = 0; !rc && i < p->n_rows; i++)
+        rc = add_row(p, &p->row[i], &r, err);
+    for (size_t i = 0; !rc && i < p->n_rows; i++) {
+        for (int32_t j = 0; !rc && j < p->row[i].row->n_baselines; j++) {
+            if (!is_repeated(p, &p->row[i], j))
+                rc = add_baseline(p, &p->row[i], j, &r, err);
+        }
+    }
+    if (rc)
+        bk_report_release(&r);
+    else
+        *out = r;
+    return rc;
+}

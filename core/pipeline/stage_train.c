@@ -1,0 +1,121 @@
+/*
+ * Training one block: the host's loop around a trainer. Every return from advance() is a place to report, to write a
+ * checkpoint, or to stop; going on from a checkpoint gives the bytes of a run that was never interrupted.
+ */
+#include "pipeline/child.h"
+
+#include <bosskit/file.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SLICE_S 1.0             /* longest time between two looks at signals and progress */
+
+struct training {
+    struct bk_stage_job *job;
+    const struct bk_trainer_iface *iface;
+    void *state;
+    struct bk_bundle *previous;
+    bool begun, dirty;          /* dirty: a load() failed half way */
+};
+
+static int begin(struct training *t, struct bk_error *err)
+{
+    if (t->begun)
+        t->iface->end(t->state);
+    t->begun = false;
+    BK_TRY(t->iface->begin(t->state, t->job->env, t->previous, err));
+    t->begun = true;
+    t->dirty = false;
+    return BK_OK;
+}
+
+static int load(void *user, const struct bk_bundle *b, struct bk_error *err)
+{
+    struct training *t = user;
+    if (t->dirty)
+        BK_TRY(begin(t, err));
+    t->dirty = true;
+    BK_TRY(t->iface->load(t->state, b, err));
+    t->dirty = false;
+    return BK_OK;
+}
+
+static int save(struct training *t, int64_t step, struct bk_error *err)
+{
+    struct bk_bundle *b = NULL;
+    BK_TRY(bk_bundle_new(&b, err));
+    int rc = t->iface->save(t->state, b, err);
+    if (!rc)
+        rc = bk__checkpoint_save(t->job->dir, step, b, err);
+    bk_bundle_free(b);
+    return rc;
+}
+
+static void report(const struct bk_progress *p)
+{
+    char note[96];
+    snprintf(note, sizeof note, "loss %.4f, %.0f images/s", p->loss, p->images_per_s);
+    bk__say_progress((double)p->step, (double)p->n_steps, "steps", note);
+}
+
+static int loop(struct training *t, struct bk_error *err)
+{
+    double saved = bk_now();
+    double slice = t->job->checkpoint_s < SLICE_S ? (double)t->job->checkpoint_s : SLICE_S;
+
+    for (;;) {
+        struct bk_progress p = { .struct_size = sizeof p };
+        BK_TRY(t->iface->advance(t->state, slice, &p, err));
+        report(&p);
+        if (p.done)
+            return BK_OK;
+        bool stop = bk__interrupted();
+        if (stop || bk_now() - saved >= (double)t->job->checkpoint_s) {
+            BK_TRY(save(t, p.step, err));
+            saved = bk_now();
+        }
+        if (stop)
+            return bk_fail(err, BK_EINTERRUPTED, "interrupted at step %lld of %lld", (long long)p.step,
+                           (long long)p.n_steps);
+    }
+}
+
+static int write_result(struct training *t, struct bk_error *err)
+{
+    struct bk_bundle *b = NULL;
+    struct bk_text path = BK_TEXT_INIT;
+    BK_TRY(bk_bundle_new(&b, err));
+    int rc = t->iface->result(t->state, b, err);
+    bk_text_addf(&path, "%s/trained.safetensors", t->job->dir);
+    if (!rc)
+        rc = bk_bundle_write(b, bk_text_get(&path), err);
+    bk_text_release(&path);
+    bk_bundle_free(b);
+    return rc;
+}
+
+int bk__stage_train(struct bk_stage_job *job, struct bk_error *err)
+{
+    const struct bk_instance *trainer = job->row->part[BK_SLOT_TRAINER];
+    const char *previous = json_string_value(json_object_get(job->spec, "previous"));
+    struct training t = { .job = job, .iface = bk_instance_iface(trainer), .state = trainer->state };
+    bool resumed = false;
+    int rc = previous ? bk_bundle_read(previous, &t.previous, err) : BK_OK;
+
+    if (!rc)
+        rc = begin(&t, err);
+    if (!rc)
+        rc = bk__checkpoint_load(job->dir, load, &t, &resumed, err);
+    if (!rc && t.dirty)
+        rc = begin(&t, err);
+    if (!rc)
+        rc = loop(&t, err);
+    if (!rc)
+        rc = write_result(&t, err);
+    if (t.begun)
+        t.iface->end(t.state);
+    bk_bundle_free(t.previous);
+    if (rc)
+        bk_context(err, "trainer '%s', block %d", trainer->found->plugin->name, job->env->block);
+    return rc;
+}

@@ -1,0 +1,248 @@
+/*
+ * The results as a table: for a terminal, Markdown, CSV and LaTeX. Correlations carry the sign convention "higher
+ * rating is better"; N and intervals stand beside every one of them.
+ */
+#include "report/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void bk__report_number(double v, int decimals, char buf[32])
+{
+    if (isfinite(v))
+        snprintf(buf, 32, "%.*f", decimals, v);
+    else
+        snprintf(buf, 32, "-");
+}
+
+void bk__report_interval(const struct bk_interval *i, bool has, char buf[48])
+{
+    if (has && isfinite(i->low) && isfinite(i->high))
+        snprintf(buf, 48, "[%.2f, %.2f]", i->low, i->high);
+    else
+        buf[0] = 0;
+}
+
+static double coefficient(const struct bk_report_entry *e, int i)
+{
+    const double v[3] = { e->corr.kendall_tau, e->corr.spearman_rho, e->corr.pearson_r };
+    return v[i];
+}
+
+static const struct bk_interval *interval(const struct bk_report_entry *e, int i)
+{
+    const struct bk_interval *v[3] = { &e->ci.kendall_tau, &e->ci.spearman_rho, &e->ci.pearson_r };
+    return v[i];
+}
+
+static bool any_published(const struct bk_report *r)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->n; i++)
+        any = any || r->entry[i].has_published[0] || r->entry[i].has_published[1] || r->entry[i].has_published[2];
+    return any;
+}
+
+/** "0.53 / 0.73 / 0.72" or "". */
+static void published(const struct bk_report_entry *e, char buf[64])
+{
+    char v[3][32];
+    buf[0] = 0;
+    if (!e->has_published[0] && !e->has_published[1] && !e->has_published[2])
+        return;
+    for (int i = 0; i < 3; i++)
+        bk__report_number(e->has_published[i] ? e->published[i] : NAN, 2, v[i]);
+    snprintf(buf, 64, "%.16s / %.16s / %.16s", v[0], v[1], v[2]);
+}
+
+static void cell(const struct bk_report_entry *e, int i, char buf[96])
+{
+    char number[32], range[48];
+    bk__report_number(coefficient(e, i), 3, number);
+    bk__report_interval(interval(e, i), e->has_ci, range);
+    snprintf(buf, 96, "%s%s%s", number, range[0] ? " " : "", range);
+}
+
+static void add_found(const struct bk_report *r, const char *bullet, struct bk_text *out)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const struct bk_report_entry *e = &r->entry[i];
+        char truth[32], score[32];
+        if (!e->found_arch)
+            continue;
+        bk__report_number(e->found_truth, 2, truth);
+        bk__report_number(e->found_score, 4, score);
+        bk_text_addf(out, "%s%s: found %s, rating %s, %.4g M parameters, %.4g M multiply-adds, truth %s\n", bullet,
+                     e->name, e->found_arch, score, e->found_params / 1e6, e->found_macs / 1e6,
+                     isfinite(e->found_truth) ? truth : "not known");
+    }
+}
+
+static void add_notes(const struct bk_report *r, const char *bullet, struct bk_text *out)
+{
+    add_found(r, bullet, out);
+    for (size_t i = 0; i < r->n; i++) {
+        const struct bk_report_entry *e = &r->entry[i];
+        if (e->failure)
+            bk_text_addf(out, "%s%s: failed: %s\n", bullet, e->name, e->failure);
+        if (e->n_excluded && !e->failure)
+            bk_text_addf(out, "%s%s: %zu architectures without a finite rating or truth are left out\n", bullet, e->name,
+                         e->n_excluded);
+        if (e->published_source && e->published_source[0])
+            bk_text_addf(out, "%s%s: published values from %s\n", bullet, e->name, e->published_source);
+        if (e->settings && e->settings[0])
+            bk_text_addf(out, "%s%s: %s\n", bullet, e->name, e->settings);
+    }
+    bk_text_addf(out, "%scorrelations: higher rating is better; intervals: 95 %% bootstrap over architectures\n", bullet);
+}
+
+/* ---- terminal --------------------------------------------------------------------------------------------- */
+
+void bk_report_text(const struct bk_report *r, struct bk_text *out)
+{
+    int width = 8;
+    bool pub = any_published(r);
+
+    for (size_t i = 0; i < r->n; i++) {
+        int n = (int)strlen(r->entry[i].name);
+        width = n > width ? n : width;
+    }
+    if (r->title && r->title[0])
+        bk_text_addf(out, "%s\n\n", r->title);
+    bk_text_addf(out, "%-*s  %-21s  %-21s  %-21s  %6s%s\n", width, "row", "tau", "rho", "R", "N",
+                 pub ? "  published tau / rho / R" : "");
+    for (size_t i = 0; i < r->n; i++) {
+        const struct bk_report_entry *e = &r->entry[i];
+        char c[3][96], p[64];
+        if (e->is_baseline && (i == 0 || !r->entry[i - 1].is_baseline))
+            bk_text_add(out, "baselines\n");
+        if (e->failure) {
+            bk_text_addf(out, "%-*s  failed\n", width, e->name);
+            continue;
+        }
+        for (int k = 0; k < 3; k++)
+            cell(e, k, c[k]);
+        published(e, p);
+        bk_text_addf(out, "%-*s  %-21s  %-21s  %-21s  %6zu%s%s\n", width, e->name, c[0], c[1], c[2], e->n,
+                     p[0] ? "  " : "", p);
+    }
+    bk_text_add(out, "\n");
+    add_notes(r, "", out);
+    if (r->device && r->device[0])
+        bk_text_addf(out, "device: %s\n", r->device);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------- */
+
+void bk__report_markdown(const struct bk_report *r, struct bk_text *out)
+{
+    bool pub = any_published(r);
+    bk_text_addf(out, "# %s\n\n", r->title && r->title[0] ? r->title : r->name);
+    bk_text_addf(out, "| row | tau | rho | R | N |%s\n|---|---|---|---|---|%s\n", pub ? " published tau / rho / R |" : "",
+                 pub ? "---|" : "");
+    for (size_t i = 0; i < r->n; i++) {
+        const struct bk_report_entry *e = &r->entry[i];
+        char c[3][96], p[64];
+        for (int k = 0; k < 3; k++)
+            cell(e, k, c[k]);
+        published(e, p);
+        bk_text_addf(out, "| %s%s | %s | %s | %s | %zu |", e->name, e->is_baseline ? " (baseline)" : "",
+                     e->failure ? "failed" : c[0], e->failure ? "" : c[1], e->failure ? "" : c[2], e->n);
+        if (pub)
+            bk_text_addf(out, " %s |", p);
+        bk_text_add(out, "\n");
+    }
+    bk_text_add(out, "\n");
+    add_notes(r, "- ", out);
+}
+
+static void csv_field(struct bk_text *out, const char *s)
+{
+    if (!s)
+        s = "";
+    if (!strpbrk(s, ",\"\n")) {
+        bk_text_add(out, s);
+        return;
+    }
+    bk_text_add(out, "\"");
+    for (; *s; s++)
+        bk_text_addn(out, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1);
+    bk_text_add(out, "\"");
+}
+
+static void csv_number(struct bk_text *out, double v)
+{
+    char number[32];
+    bk_text_add(out, ",");
+    if (!isfinite(v))
+        return;
+    bk_format_f64(v, number);
+    bk_text_add(out, number);
+}
+
+void bk__report_csv(const struct bk_report *r, struct bk_text *out)
+{
+    bk_text_add(out, "row,baseline,rater,n,excluded,kendall_tau,tau_low,tau_high,spearman_rho,rho_low,rho_high,pearson_r,"
+                     "r_low,r_high,published_tau,published_rho,published_r,top_k,top_tau,precision,regret,mean_truth,"
+                     "found,found_rating,found_params,found_macs,found_truth,failure\n");
+    for (size_t i = 0; i < r->n; i++) {
+        const struct bk_report_entry *e = &r->entry[i];
+        csv_field(out, e->name);
+        bk_text_addf(out, ",%d,", e->is_baseline ? 1 : 0);
+        csv_field(out, e->rater);
+        bk_text_addf(out, ",%zu,%zu", e->n, e->n_excluded);
+        for (int k = 0; k < 3; k++) {
+            csv_number(out, e->failure ? NAN : coefficient(e, k));
+            csv_number(out, e->has_ci ? interval(e, k)->low : NAN);
+            csv_number(out, e->has_ci ? interval(e, k)->high : NAN);
+        }
+        for (int k = 0; k < 3; k++)
+            csv_number(out, e->has_published[k] ? e->published[k] : NAN);
+        bk_text_addf(out, ",%zu", e->top_k);
+        csv_number(out, e->top.tau_top);
+        csv_number(out, e->top.precision);
+        csv_number(out, e->top.regret);
+        csv_number(out, e->top.mean_truth);
+        bk_text_add(out, ",");
+        csv_field(out, e->found_arch);
+        csv_number(out, e->found_arch ? e->found_score : NAN);
+        csv_number(out, e->found_arch ? e->found_params : NAN);
+        csv_number(out, e->found_arch ? e->found_macs : NAN);
+        csv_number(out, e->found_arch ? e->found_truth : NAN);
+        bk_text_add(out, ",");
+        csv_field(out, e->failure);
+        bk_text_add(out, "\n");
+    }
+}
+
+static void tex_text(struct bk_text *out, const char *s)
+{
+    for (; *s; s++) {
+        if (strchr("&%$#_{}", *s))
+            bk_text_addf(out, "\\%c", *s);
+        else if (*s == '\\' || *s == '^' || *s == '~')
+            bk_text_add(out, " ");
+        else
+            bk_text_addn(out, s, 1);
+    }
+}
+
+void bk__report_tex(const struct bk_report *r, struct bk_text *out)
+{
+    bk_text_add(out, "% needs the package booktabs\n\\begin{tabular}{lrrrr}\n\\toprule\nrow & $\\tau$ & $\\rho$ & $R$ & "
+                     "$N$ \\\\\n\\midrule\n");
+    for (size_t i = 0; i < r->n; i++) {
+        const struct bk_report_entry *e = &r->entry[i];
+        char c[3][96];
+        if (e->is_baseline && i > 0 && !r->entry[i - 1].is_baseline)
+            bk_text_add(out, "\\midrule\n");
+        tex_text(out, e->name);
+        for (int k = 0; k < 3; k++) {
+            cell(e, k, c[k]);
+            bk_text_addf(out, " & %s", e->failure ? "--" : c[k]);
+        }
+        bk_text_addf(out, " & %zu \\\\\n", e->n);
+    }
+    bk_text_add(out, "\\bottomrule\n\\end{tabular}\n");
+}
