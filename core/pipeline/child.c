@@ -32,7 +32,7 @@ struct relay {
 
 static void remember(struct relay *r, const char *text)
 {
-    snprintf(r->tail[r->n_tail++ % TAIL_LINES], sizeof r->tail[0], "%s", text);
+    snprintf(r->tail[r->n_tail++ % TAIL_LINES], sizeof r->tail[0], "%.199s", text);
 }
 
 /** "P done total unit\tnote" */
@@ -180,8 +180,8 @@ static int describe_death(const struct relay *r, int status, struct bk_error *er
 int bk__child_run(struct bk_child *c, struct bk_error *err)
 {
     struct relay r = { .c = c };
-    pid_t pid;
-    int fd, status = 0;
+    pid_t pid = -1;
+    int fd = -1, status = 0;
 
     BK_TRY(start(c, &pid, &fd, err));
     relay_until_end(&r, pid, fd);

@@ -9,7 +9,7 @@
 
 /* ---- values made by hand ---------------------------------------------------------------------------- */
 
-struct bk_value *bk__value_new(enum bk_value_type type, const char *name, const struct bk_value *like)
+struct bk_value *bk__tree_new(enum bk_value_type type, const char *name, const struct bk_value *like)
 {
     struct bk_value *v = bk_zalloc(sizeof *v);
     if (!v)
@@ -25,7 +25,7 @@ struct bk_value *bk__value_new(enum bk_value_type type, const char *name, const 
     return v;
 }
 
-bool bk__value_append(struct bk_value *group, struct bk_value *child)
+bool bk__tree_append(struct bk_value *group, struct bk_value *child)
 {
     struct bk_value **grown = child ? bk_realloc(group->child, (group->n + 1) * sizeof *grown) : NULL;
     if (!grown)
@@ -35,7 +35,7 @@ bool bk__value_append(struct bk_value *group, struct bk_value *child)
     return true;
 }
 
-struct bk_value *bk__value_detach(struct bk_value *group, const char *name)
+struct bk_value *bk__tree_detach(struct bk_value *group, const char *name)
 {
     for (size_t i = 0; i < group->n; i++) {
         struct bk_value *v = group->child[i];
@@ -66,9 +66,9 @@ static int expand_short_parts(struct bk_value *root, struct bk_error *err)
         struct bk_value *v = root->child[i];
         if (v->type != BK_VALUE_TEXT || !v->name || !bk__part_kind(v->name))
             continue;
-        struct bk_value *group = bk__value_new(BK_VALUE_GROUP, v->name, v);
+        struct bk_value *group = bk__tree_new(BK_VALUE_GROUP, v->name, v);
         char *key = bk_strdup("plugin");
-        if (!group || !key || !bk__value_append(group, v)) {
+        if (!group || !key || !bk__tree_append(group, v)) {
             bk_value_free(group);
             bk_free(key);
             return bk_fail(err, BK_ENOMEM, "out of memory for the configuration");
@@ -97,7 +97,7 @@ int bk__overlay(struct bk_value *into, const struct bk_value *from, const char *
         const struct bk_value *part = copy->child[i];
         const struct bk_value *old = part->name && bk__part_kind(part->name) ? bk_value_find(into, part->name) : NULL;
         if (old && part->type == BK_VALUE_GROUP && old->type == BK_VALUE_GROUP && names_other_plugin(old, part))
-            bk_value_free(bk__value_detach(into, part->name));
+            bk_value_free(bk__tree_detach(into, part->name));
     }
     if (!rc)
         rc = bk_value_merge(into, copy, label, err);
@@ -109,7 +109,7 @@ int bk__overlay(struct bk_value *into, const struct bk_value *from, const char *
 
 static int read_overrides(const char *const *overrides, size_t n, struct bk_value **out, struct bk_error *err)
 {
-    struct bk_value *root = bk__value_new(BK_VALUE_GROUP, NULL, NULL);
+    struct bk_value *root = bk__tree_new(BK_VALUE_GROUP, NULL, NULL);
     if (!root)
         return bk_fail(err, BK_ENOMEM, "out of memory for the configuration");
     for (size_t i = 0; i < n; i++) {
@@ -164,7 +164,7 @@ static int apply_profile(struct bk_value *root, const struct bk_value *profiles,
 
 static void drop(struct bk_value *root, const char *key)
 {
-    bk_value_free(bk__value_detach(root, key));
+    bk_value_free(bk__tree_detach(root, key));
 }
 
 /** tree of a row = base, row, command line. */
@@ -214,13 +214,13 @@ static char *text_or(const struct bk_value *a, const struct bk_value *b, const c
 static int make_rows(struct bk_experiment *e, struct bk_value *root, const struct bk_value *overrides,
                      struct bk_error *err)
 {
-    struct bk_value *profiles = bk__value_detach(root, "profiles"), *grid = NULL;
+    struct bk_value *profiles = bk__tree_detach(root, "profiles"), *grid = NULL;
     int rc = apply_profile(root, profiles, overrides, err);
 
     if (!rc) {
         e->name = text_or(overrides, root, "name", name_of_file(e->path));
         e->title = text_or(overrides, root, "title", bk_strdup(""));
-        grid = bk__value_detach(root, "grid");
+        grid = bk__tree_detach(root, "grid");
         rc = e->name && e->title ? bk__grid_expand(grid, e->name, &e->row, &e->n_rows, err)
                                  : bk_fail(err, BK_ENOMEM, "out of memory for the configuration");
     }

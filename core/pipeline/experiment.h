@@ -39,9 +39,9 @@ int bk__grid_expand(const struct bk_value *grid, const char *name, struct bk_row
 uint32_t bk__part_kind(const char *key);
 
 /* values made by hand; NULL when out of memory */
-struct bk_value *bk__value_new(enum bk_value_type type, const char *name, const struct bk_value *like);
-bool bk__value_append(struct bk_value *group, struct bk_value *child);
-struct bk_value *bk__value_detach(struct bk_value *group, const char *name);
+struct bk_value *bk__tree_new(enum bk_value_type type, const char *name, const struct bk_value *like);
+bool bk__tree_append(struct bk_value *group, struct bk_value *child);
+struct bk_value *bk__tree_detach(struct bk_value *group, const char *name);
 
 /* ---- a row (row.c, row_options.c) ------------------------------------------------------------------ */
 

@@ -64,7 +64,7 @@ static int expand_list(const struct bk_value *grid, struct bk_row_tree **rows, s
             return bk_fail(err, BK_ECONFIG, "%s: grid: row %zu must be a group { ... }", row->origin, i + 1);
         BK_TRY(check_row_keys(row, err));
         struct bk_value *tree = bk_value_dup(row);
-        struct bk_value *name = tree ? bk__value_detach(tree, "name") : NULL;
+        struct bk_value *name = tree ? bk__tree_detach(tree, "name") : NULL;
         char number[32];
         snprintf(number, sizeof number, "row %zu", i + 1);
         if (name && name->type != BK_VALUE_TEXT) {
@@ -148,8 +148,8 @@ static int place(struct bk_value *root, const struct axis *a, const struct bk_va
     for (int i = 0; i < a->depth - 1; i++) {
         struct bk_value *next = bk_value_find(group, a->path[i]);
         if (!next) {
-            next = bk__value_new(BK_VALUE_GROUP, a->path[i], a->values);
-            if (!bk__value_append(group, next)) {
+            next = bk__tree_new(BK_VALUE_GROUP, a->path[i], a->values);
+            if (!bk__tree_append(group, next)) {
                 bk_value_free(next);
                 return out_of_memory(err);
             }
@@ -158,13 +158,13 @@ static int place(struct bk_value *root, const struct axis *a, const struct bk_va
     }
     struct bk_value *leaf = bk_value_dup(v);
     char *name = bk_strdup(a->path[a->depth - 1]);
-    if (!leaf || !name || !bk__value_append(group, leaf)) {
+    if (!leaf || !name || !bk__tree_append(group, leaf)) {
         bk_value_free(leaf);
         bk_free(name);
         return out_of_memory(err);
     }
     if (leaf->type == BK_VALUE_GROUP)
-        bk_value_free(bk__value_detach(leaf, "name"));
+        bk_value_free(bk__tree_detach(leaf, "name"));
     bk_free(leaf->name);
     leaf->name = name;
     return BK_OK;
@@ -183,7 +183,7 @@ static int expand_product(const struct bk_value *grid, struct bk_row_tree **rows
     if (total > MAX_ROWS)
         return bk_fail(err, BK_ECONFIG, "%s: grid: more than %d rows", grid->origin, MAX_ROWS);
     for (size_t r = 0; r < total; r++) {
-        struct bk_value *tree = bk__value_new(BK_VALUE_GROUP, NULL, grid);
+        struct bk_value *tree = bk__tree_new(BK_VALUE_GROUP, NULL, grid);
         struct bk_text name = BK_TEXT_INIT;
         size_t left = r, block = total;
         int rc = tree ? BK_OK : out_of_memory(err);
@@ -210,7 +210,7 @@ int bk__grid_expand(const struct bk_value *grid, const char *name, struct bk_row
     *rows = NULL;
     *n = 0;
     if (!grid || grid->n == 0)
-        return add_row(rows, n, bk_strdup(name), bk__value_new(BK_VALUE_GROUP, NULL, grid), err);
+        return add_row(rows, n, bk_strdup(name), bk__tree_new(BK_VALUE_GROUP, NULL, grid), err);
     if (grid->type == BK_VALUE_LIST)
         return expand_list(grid, rows, n, err);
     if (grid->type == BK_VALUE_GROUP)

@@ -69,7 +69,7 @@ static int only_keys(const struct bk_value *group, const char *const *names, str
         for (const char *const *name = names; *name; name++)
             keep = keep || strcmp(copy->child[i]->name, *name) == 0;
         if (!keep)
-            bk_value_free(bk__value_detach(copy, copy->child[i]->name));
+            bk_value_free(bk__tree_detach(copy, copy->child[i]->name));
     }
     *out = copy;
     return BK_OK;

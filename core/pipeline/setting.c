@@ -42,7 +42,8 @@ static int probe(const struct bk_registry *r, const struct bk_row *row, struct b
     if (!mkdtemp(dir))
         return bk_fail_errno(err, BK_EIO, "cannot make a directory like '%s'", dir);
     int rc = probe_in(dir, r, row, s, info, err);
-    (void)bk_remove_tree(dir, NULL);
+    if (bk_remove_tree(dir, NULL))
+        bk_log(BK_LOG_DEBUG, "cannot remove '%s'", dir);
     return rc;
 }
 

@@ -122,8 +122,8 @@ static int count_files(const char *dir, int (*which)(const struct dirent *), boo
     int n = scandir(dir, &entry, which, alphasort);
     for (int i = 0; i < n; i++) {
         char *path = drop ? join(dir, entry[i]->d_name) : NULL;
-        if (path)
-            (void)bk_remove_tree(path, NULL);
+        if (path && bk_remove_tree(path, NULL))
+            bk_log(BK_LOG_WARN, "cannot remove '%s'", path);
         bk_free(path);
         free(entry[i]);
     }
@@ -269,7 +269,8 @@ static int claim_locked(struct bk_claim *c, char *whole, char *partial, bool (*s
     struct bk_error why = BK_ERROR_INIT;
     BK_TRY(lock_partial(partial, stop, &c->lock, err));
     if (bk__manifest_check(whole, c->key, true, &why) == BK_OK) {   /* published while we waited */
-        (void)bk_remove_tree(partial, NULL);
+        int left = bk_remove_tree(partial, NULL);
+        bk_log(BK_LOG_DEBUG, "'%s' %s", partial, left ? "could not be removed" : "was made by another process");
         close(c->lock);
         c->lock = -1;
         c->state = BK_STAGE_HIT;
