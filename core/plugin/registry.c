@@ -378,7 +378,8 @@ int bk_registry_open(const char *const *dirs, size_t n, struct bk_registry **out
         bk_registry_close(r);
         return rc;
     }
-    qsort(r->plugin, r->n, sizeof *r->plugin, by_kind_and_name);
+    if (r->n)
+        qsort(r->plugin, r->n, sizeof *r->plugin, by_kind_and_name);
     *out = r;
     return BK_OK;
 }
