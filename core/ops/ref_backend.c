@@ -131,6 +131,23 @@ static int ref_open(void *state, int32_t index, uint32_t determinism, int32_t th
     return index ? bk_fail(err, BK_EINVAL, "ref has device 0 only, not %d", index) : BK_OK;
 }
 
+static int ref_probe(void *state, struct bk_error *err)
+{
+    (void)state, (void)err;
+    return BK_OK;               /* works everywhere */
+}
+
+static void ref_close(void *state)
+{
+    (void)state;
+}
+
+static int ref_synchronize(void *state, struct bk_error *err)
+{
+    (void)state, (void)err;
+    return BK_OK;               /* every call has finished when it returns */
+}
+
 static int ref_info(void *state, struct bk_backend_info *out, struct bk_error *err)
 {
     (void)state, (void)err;
@@ -160,7 +177,9 @@ static int ref_run(void *state, uint32_t kernel, const struct bk_kernel_args *ar
 
 const struct bk_backend_iface bk_ref_backend = {
     .struct_size = sizeof(struct bk_backend_iface),
+    .probe = ref_probe,
     .open = ref_open,
+    .close = ref_close,
     .info = ref_info,
     .alloc = ref_alloc,
     .dealloc = ref_dealloc,
@@ -170,4 +189,5 @@ const struct bk_backend_iface bk_ref_backend = {
     .zero = ref_zero,
     .supports = ref_supports,
     .run = ref_run,
+    .synchronize = ref_synchronize,
 };
