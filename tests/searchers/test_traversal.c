@@ -1,0 +1,162 @@
+/*
+ * Searcher "traversal" against the published search result, and against brute force over whole spaces.
+ */
+#include "method_fixture.h"
+#include <bosskit/random.h>
+#include <bosskit/table.h>
+
+/* Tables of a space: random scores, some of them equal. */
+static void random_tables(struct bk_space *s, uint64_t seed, struct bk_block_table *table)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    for (int k = 0; k < s->info.n_blocks; k++) {
+        struct bk_random r;
+        bk_random_init(&r, seed, bk_random_stream("test"), 0, (uint32_t)k);
+        memset(&table[k], 0, sizeof table[k]);
+        table[k].block = k;
+        BK_ASSERT_OK(bk_space_paths(s, k, 0, &table[k].path, &table[k].n, &err));
+        table[k].score = bk_alloc(table[k].n * sizeof(double));
+        for (size_t i = 0; i < table[k].n; i++)
+            table[k].score[i] = bk_random_below(&r, 50) / 64. - 3;
+    }
+}
+
+static void release_tables(struct bk_space *s, struct bk_block_table *table)
+{
+    for (int k = 0; k < s->info.n_blocks; k++)
+        bk_block_table_release(&table[k]);
+}
+
+static double score_of(const struct bk_block_table *table, const struct bk_arch *arch, const double *weight)
+{
+    double sum = 0;
+    for (unsigned k = 0; k < arch->n_blocks; k++)
+        for (size_t i = 0; i < table[k].n; i++)
+            if (bk_path_equal(&table[k].path[i], &arch->block[k]))
+                sum += (weight ? weight[k] : 1) * table[k].score[i];
+    return sum;
+}
+
+struct limits {
+    double params, macs, counter;
+};
+
+/* Best score over all combinations of the three blocks' paths; false when none fits. */
+static bool brute_force(struct bk_space *s, const struct bk_block_table *table, const struct limits *l, bool higher,
+                        const double *weight, double *best)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    bool any = false;
+    struct bk_arch arch = { .n_blocks = 3 };
+    for (size_t a = 0; a < table[0].n; a++)
+        for (size_t b = 0; b < table[1].n; b++)
+            for (size_t c = 0; c < table[2].n; c++) {
+                struct bk_cost cost;
+                arch.block[0] = table[0].path[a];
+                arch.block[1] = table[1].path[b];
+                arch.block[2] = table[2].path[c];
+                BK_ASSERT_OK(bk_space_cost(s, &arch, 10, &cost, &err));
+                if ((l->params && cost.params > l->params) || (l->macs && cost.macs > l->macs) ||
+                    (l->counter && cost.counter > l->counter))
+                    continue;
+                double w[3] = { weight ? weight[0] : 1, weight ? weight[1] : 1, weight ? weight[2] : 1 };
+                double score = w[0] * table[0].score[a] + w[1] * table[1].score[b] + w[2] * table[2].score[c];
+                if (!any || (higher ? score > *best : score < *best))
+                    *best = score;
+                any = true;
+            }
+    return any;
+}
+
+static void compare(struct fixture *f, struct bk_space *s, struct bk_block_table *table, const struct limits *l,
+                    bool higher, const double *weight)
+{
+    char option[3][64];
+    struct bk_found found;
+    double best = 0;
+    snprintf(option[0], 64, "max_params=%.1f", l->params);
+    snprintf(option[1], 64, "max_macs=%.1f", l->macs);
+    snprintf(option[2], 64, "max_counter=%.1f", l->counter);
+    struct bk_instance *i = fixture_get(f, BK_KIND_SEARCHER, "traversal", OPTIONS(option[0], option[1], option[2]));
+    const struct bk_searcher_iface *iface = bk_instance_iface(i);
+    struct bk_search_task task = { .struct_size = sizeof task,
+                                   .better = higher ? BK_HIGHER_IS_BETTER : BK_LOWER_IS_BETTER,
+                                   .space = s,
+                                   .table = table,
+                                   .weight = weight,
+                                   .n_classes = 10 };
+    bool any = brute_force(s, table, l, higher, weight, &best);
+    int rc = iface->solve(i->state, &task, &found, &f->err);
+    CU_ASSERT_EQUAL(rc, any ? BK_OK : BK_ENOTFOUND);
+    if (rc)
+        goto done;
+    struct bk_cost cost;
+    BK_ASSERT_CLOSE(found.score, best, 1e-12);
+    BK_ASSERT_CLOSE(score_of(table, &found.arch, weight), best, 1e-12);
+    CU_ASSERT_EQUAL(bk_space_cost(s, &found.arch, 10, &cost, &f->err), BK_OK);
+    CU_ASSERT_EQUAL(cost.params, found.cost.params);
+    CU_ASSERT_EQUAL(cost.macs, found.cost.macs);
+    CU_ASSERT_EQUAL(cost.counter, found.cost.counter);
+    CU_ASSERT(!l->params || cost.params <= l->params);
+    CU_ASSERT(!l->macs || cost.macs <= l->macs);
+    CU_ASSERT(!l->counter || cost.counter <= l->counter);
+done:
+    bk_instance_close(f->instance[--f->n]);
+}
+
+static void test_brute_force(void)
+{
+    static const struct limits limits[] = { { 0, 0, 0 },       { 60000, 0, 0 },          { 0, 25e6, 0 },
+                                            { 0, 0, 14e6 },    { 45000, 20e6, 0 },       { 30000, 14e6, 18e6 },
+                                            { 11714, 0, 0 },   { 11713, 0, 0 },          { 50000, 16e6, 15.5e6 } };
+    static const double weight[3] = { 1, 0.25, 2 };
+    struct fixture f;
+    struct bk_space s;
+    struct bk_block_table table[3];
+    fixture_open(&f);
+    fixture_space(&f, "nats_ss", OPTIONS("widths=[8,16,24]"), &s);
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        random_tables(&s, seed, table);
+        for (size_t i = 0; i < BK_ARRAY_LEN(limits); i++)
+            compare(&f, &s, table, &limits[i], seed & 1, seed & 2 ? weight : NULL);
+        release_tables(&s, table);
+    }
+    fixture_close(&f);
+}
+
+static void test_released_tables(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct fixture f;
+    struct bk_space s;
+    struct bk_block_table table[3];
+    struct bk_found found;
+    char path[4096], text[64];
+    snprintf(path, sizeof path, "%s/nats_sss/bossnas_path_rank/path_rank_0.yml", bk_test_env("BK_TEST_DATA"));
+    FILE *file = fopen(path, "r");
+    if (!file)
+        BK_SKIP("no released ratings");
+    fclose(file);
+    fixture_open(&f);
+    fixture_space(&f, "nats_ss", NULL, &s);
+    for (int k = 0; k < 3; k++) {
+        snprintf(path, sizeof path, "%s/nats_sss/bossnas_path_rank/path_rank_%d.yml", bk_test_env("BK_TEST_DATA"), k);
+        BK_ASSERT_OK(bk_ratings_read(path, &s, k, 0, &table[k], &err));
+    }
+    struct bk_instance *i = fixture_get(&f, BK_KIND_SEARCHER, "traversal", NULL);
+    const struct bk_searcher_iface *iface = bk_instance_iface(i);
+    struct bk_search_task task = { .struct_size = sizeof task, .better = BK_LOWER_IS_BETTER, .space = &s, .table = table,
+                                   .n_classes = 10 };
+    BK_ASSERT_OK(iface->solve(i->state, &task, &found, &err));
+    BK_ASSERT_OK(bk_space_format(&s, &found.arch, text, sizeof text, &err));
+    CU_ASSERT_STRING_EQUAL(text, "64:40:48:64:56");     /* the published search result */
+    BK_ASSERT_CLOSE(found.score + 12, 2.835000896, 1e-9);
+    CU_ASSERT_EQUAL(found.cost.params, 548202);
+    CU_ASSERT_EQUAL(found.cost.counter, 240120378);
+    struct limits l = { 200000, 0, 60e6 };
+    compare(&f, &s, table, &l, false, NULL);
+    release_tables(&s, table);
+    fixture_close(&f);
+}
+
+BK_SUITE({ "brute force on a small space", test_brute_force }, { "released ratings", test_released_tables })
