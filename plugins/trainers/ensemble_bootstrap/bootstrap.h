@@ -1,0 +1,61 @@
+/*
+ * Siamese bootstrapping of one block (Li et al., BossNAS, ICCV 2021): what the trainer keeps and its two files share.
+ *
+ * Letters: k the block, P paths a step, U iterations an update, i iteration inside the block, I iterations in all.
+ */
+#ifndef BOSSKIT_BOOTSTRAP_H
+#define BOSSKIT_BOOTSTRAP_H
+
+#include <bosskit/method.h>
+#include <bosskit/optim.h>
+
+enum { VIEWS_SHARED = 1, VIEWS_OWN = 2 };
+enum { PREFIX_FROZEN = 1, PREFIX_TRAINABLE = 2 };
+enum { LR_STEP_EPOCH = 1, LR_STEP_ITERATION = 2 };
+
+struct bootstrap {
+    /* options */
+    int64_t epochs, batch, accumulate, paths, hidden, embed;
+    double lr, weight_decay, momentum, trust, warmup_epochs, ema_start;
+    int32_t views, prefix_grad, lr_step, lars_exclude;
+    bool ema_adapters, lars_zero_guard;
+    bool naive;                         /* each path predicts its own counterpart instead of the ensemble */
+
+    const struct bk_host *host;
+    /* the block in training: begin() to end() */
+    const struct bk_env *env;           /* NULL outside */
+    struct bk_siamese net;
+    struct bk_tape *tape;
+    struct bk_optim *optim;
+    struct bk_loader *loader;
+    struct bk_tensor *loss_sum;         /* scalar on the device: L_p summed over paths and iterations */
+    int64_t n_loss;                     /* how many L_p are in it */
+    int64_t step, n_steps;              /* next iteration; I */
+    int32_t n_batches;                  /* iterations an epoch */
+    int32_t n_paths;                    /* P */
+    int64_t feature_dim[3];             /* H, W, C of the block's input */
+};
+
+/* First block whose parameters move while env->block is trained. */
+static inline int32_t first_trained_block(const struct bootstrap *t)
+{
+    return t->prefix_grad == PREFIX_TRAINABLE ? 0 : t->env->block;
+}
+
+/* A forward pass of one of the two networks with batch statistics; running statistics stay as they are. */
+static inline struct bk_forward batch_forward(const struct bootstrap *t, struct bk_weights *weights)
+{
+    return (struct bk_forward){ .tape = t->tape,
+                                .weights = weights,
+                                .dtype = t->env->dtype,
+                                .norm_mode = BK_NORM_BATCH,
+                                .norm_momentum = 0,
+                                .norm_eps = 1e-5 };
+}
+
+/* bootstrap_step.c: paths of iteration `step` (P of them); gradients of one iteration are added up, no update. */
+int bootstrap_paths(struct bootstrap *t, int64_t step, struct bk_path path[BK_MAX_SAMPLED], int32_t *n,
+                    struct bk_error *err);
+int bootstrap_iteration(struct bootstrap *t, int32_t *n_images, struct bk_error *err);
+
+#endif

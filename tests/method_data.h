@@ -1,0 +1,115 @@
+/*
+ * tests/method_data.h: a small synthetic data set, the reference device and an environment, for tests of trainers and
+ * raters. Not a test itself.
+ */
+#ifndef BK_TESTS_METHOD_DATA_H
+#define BK_TESTS_METHOD_DATA_H
+
+#include "method_fixture.h"
+#include <bosskit/backend.h>
+#include <bosskit/file.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+struct world {
+    struct fixture f;
+    char cache[4096];
+    struct bk_space space;
+    struct bk_sampler sampler;
+    struct bk_data data;
+    struct bk_device *device;
+    struct bk_env env;
+};
+
+static void world_log(void *ctx, int32_t level, const char *line)
+{
+    (void)ctx, (void)level, (void)line;
+}
+
+static void world_progress(void *ctx, double done, double total, const char *unit, const char *note)
+{
+    (void)ctx, (void)done, (void)total, (void)unit, (void)note;
+}
+
+static bool world_cancelled(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+static const void *world_extension(void *ctx, const char *id)
+{
+    (void)ctx, (void)id;
+    return NULL;
+}
+
+static const struct bk_host world_host = { .struct_size = sizeof world_host,
+                                           .log = world_log,
+                                           .progress = world_progress,
+                                           .cancelled = world_cancelled,
+                                           .get_extension = world_extension };
+
+/* n_train training and n_val validation images of 8x8 pixels; views crop and flip them. */
+static inline void world_open(struct world *w, uint32_t dtype, int n_train, int n_val)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    char option[2][32];
+    memset(w, 0, sizeof *w);
+    fixture_open(&w->f);
+    fixture_space(&w->f, "nats_ss", OPTIONS("widths=[4,6]", "pooled_width=8"), &w->space);
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_SAMPLER, "fair", NULL);
+    w->sampler = (struct bk_sampler){ bk_instance_iface(i), i->state, "fair" };
+    snprintf(option[0], sizeof option[0], "n_train=%d", n_train);
+    snprintf(option[1], sizeof option[1], "n_val=%d", n_val);
+    i = fixture_get(&w->f, BK_KIND_DATASET, "synthetic", OPTIONS("size=8", "n_test=1", option[0], option[1]));
+    const struct bk_dataset_iface *d = bk_instance_iface(i);
+    snprintf(w->cache, sizeof w->cache, "%s/method-data-%d", bk_test_env("BK_TEST_BINARY"), (int)getpid());
+    BK_ASSERT_OK(bk_make_dirs(w->cache, &err));
+    BK_ASSERT_OK(d->open(i->state, w->cache, &err));
+    w->data.info.struct_size = sizeof w->data.info;
+    BK_ASSERT_OK(d->info(i->state, &w->data.info, &err));
+    BK_ASSERT_OK(d->split(i->state, "train", &w->data.train, &err));
+    BK_ASSERT_OK(d->split(i->state, "val", &w->data.val, &err));
+    BK_ASSERT_OK(bk_augment_named("cifar", 8, &w->data.view1, &err));
+    w->data.view2 = w->data.view1;
+    BK_ASSERT_OK(bk_device_open(&bk_ref_backend, NULL, 0, BK_REFERENCE, 1, &w->device, &err));
+    w->env = (struct bk_env){ .struct_size = sizeof w->env,
+                              .dtype = dtype,
+                              .device = w->device,
+                              .host = &world_host,
+                              .space = &w->space,
+                              .data = &w->data,
+                              .sampler = &w->sampler,
+                              .seed = 11 };
+}
+
+static inline void world_close(struct world *w)
+{
+    bk_device_close(w->device);
+    fixture_close(&w->f);
+    if (bk_remove_tree(w->cache, &w->f.err))
+        printf("\n    %s\n", w->f.err.text);
+}
+
+/* Train env->block from scratch or from `previous` with the trainer's options; the result is the caller's. */
+static inline struct bk_bundle *world_train(struct world *w, const char *trainer, const char *const *options,
+                                            const struct bk_bundle *previous, double *loss)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_TRAINER, trainer, options);
+    const struct bk_trainer_iface *t = bk_instance_iface(i);
+    struct bk_progress p = { .struct_size = sizeof p };
+    struct bk_bundle *out;
+    BK_ASSERT_OK(t->begin(i->state, &w->env, previous, &err));
+    BK_ASSERT_OK(t->advance(i->state, 1e9, &p, &err));
+    CU_ASSERT_EQUAL(p.done, 1);
+    BK_ASSERT_OK(bk_bundle_new(&out, &err));
+    BK_ASSERT_OK(t->result(i->state, out, &err));
+    t->end(i->state);
+    bk_instance_close(w->f.instance[--w->f.n]);
+    if (loss)
+        *loss = p.loss;
+    return out;
+}
+
+#endif
