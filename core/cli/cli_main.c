@@ -15,13 +15,6 @@
 
 typedef int (*command_fn)(int argc, char **argv, struct bk_error *err);
 
-/* Commands are resolved when they are called, so that a library built without one still runs the others. */
-#define COMMAND_WEAK(name, synopsis, help)                                               \
-    __attribute__((weak)) int bk__cli_##name(int argc, char **argv, struct bk_error *err);
-BK_COMMANDS(COMMAND_WEAK)
-COMMAND_WEAK(stage, "", "")
-#undef COMMAND_WEAK
-
 struct command {
     const char *name, *synopsis, *help;
     command_fn run;
@@ -70,8 +63,6 @@ static int run_command(int argc, char **argv, struct bk_error *err)
     }
     if (!c)
         return unknown_command(argv[0], err);
-    if (!c->run)
-        return bk_fail(err, BK_EUSAGE, "command '%s' is not part of this build", c->name);
     return c->run(argc, argv, err);
 }
 
