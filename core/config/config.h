@@ -52,7 +52,8 @@ BK_API int bk_value_print(const struct bk_value *v, struct bk_text *out);
 /**
  * Bind a group to an option table: defaults, then values; checks types (integer to real if exact, never real to
  * integer), bounds, choices; unknown keys are errors naming the nearest legal one, except those in `also` (NULL-ended,
- * may be NULL). Strings and lists are copied into memory owned by *owner (a chain freed by bk_owned_free()).
+ * may be NULL). Strings and lists are copied into memory owned by *owner, which is NULL or the
+ * chain of earlier calls; free it with bk_owned_free().
  * Errors: BK_ECONFIG "<origin>: <where>.<key>: ..., legal: ...".
  */
 struct bk_owned;

@@ -395,7 +395,13 @@ int bk_options_bind(const struct bk_opt *table, void *state, const struct bk_val
         bk_owned_free(owned);
         return rc;
     }
-    *owner = owned;
+    if (owned) {                        /* in front of what the caller has already */
+        struct bk_owned *last = owned;
+        while (last->next)
+            last = last->next;
+        last->next = *owner;
+        *owner = owned;
+    }
     return BK_OK;
 }
 

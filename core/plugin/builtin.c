@@ -5,8 +5,6 @@
 
 #include <bosskit/backend.h>
 
-#pragma weak bk_ref_backend
-
 static const struct bk_plugin ref_plugin = {
     .struct_size = sizeof(struct bk_plugin),
     .kind = BK_KIND_BACKEND,

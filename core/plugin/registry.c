@@ -42,7 +42,8 @@ struct bk_registry {
     size_t n;
     struct refused **refused;
     size_t n_refused;
-    struct names dirs;          /* real paths, in search order */
+    struct names searched;      /* as the user or the rules named them */
+    struct names dirs;          /* real paths with the subdirectories of kinds */
 };
 
 static int no_memory(struct bk_error *err)
@@ -278,6 +279,8 @@ static int add_files_of(struct bk_registry *r, const char *dir, struct bk_error 
 static int add_dir(struct bk_registry *r, const char *dir, struct bk_error *err)
 {
     char path[PATH_MAX];
+    if (!has_name(&r->searched, dir))
+        BK_TRY(add_name(&r->searched, dir, err));
     BK_TRY(add_files_of(r, dir, err));
     for (uint32_t kind = 1; bk_kind_name(kind); kind++) {
         int n = snprintf(path, sizeof path, "%s/%s", dir, bk__kind_dir(kind));
@@ -338,8 +341,6 @@ static int add_builtins(struct bk_registry *r, struct bk_error *err)
         return bk_fail(err, BK_EPLUGIN, "cannot tell where libbosskit lies");
     for (size_t i = 0; bk__builtin_plugins[i]; i++) {
         struct bk_plugin *copy;
-        if (!bk__builtin_plugins[i]->iface)
-            continue;
         BK_TRY(bk__plugin_check(bk__builtin_plugins[i], &copy, err));
         BK_TRY(add_entry(r, copy, "built in", here.dli_fname, err));
     }
@@ -394,6 +395,7 @@ void bk_registry_close(struct bk_registry *r)
         free_refused(r->refused[i]);
     bk_free(r->plugin);
     bk_free(r->refused);
+    release_names(&r->searched);
     release_names(&r->dirs);
     bk_free(r);
 }
@@ -454,9 +456,9 @@ static int not_found(const struct bk_registry *r, uint32_t kind, const char *nam
     if (f)
         bk_text_addf(&t, "; '%s' was refused: %s", f->path, f->reason);
     bk_text_add(&t, "; searched: ");
-    for (size_t i = 0; i < r->dirs.n; i++)
-        bk_text_addf(&t, "%s%s", i ? ", " : "", r->dirs.at[i]);
-    if (r->dirs.n == 0)
+    for (size_t i = 0; i < r->searched.n; i++)
+        bk_text_addf(&t, "%s%s", i ? ", " : "", r->searched.at[i]);
+    if (r->searched.n == 0)
         bk_text_add(&t, "no directory");
     bk_fail(err, BK_EPLUGIN, "%s", bk_text_get(&t));
     bk_text_release(&t);

@@ -227,6 +227,7 @@ static void test_bind(void)
     CU_ASSERT(s.n == 20 && s.lr == 0.5 && s.on && s.how == 2 && !s.name && s.widths.n == 2);
     CU_ASSERT(s.widths.at[0] == 8 && s.widths.at[1] == 16 && strcmp(s.root, "/r") == 0);
     bk_owned_free(owned);
+    owned = NULL;
 
     put("b.cfg", "t = { plugin = \"p\"; n = 100; lr = 1; on = false; how = \"cosine\"; name = \"z\";\n"
                  "root = \"data/c\"; widths = (3, 5, 7); };\n");
@@ -246,6 +247,10 @@ static void test_bind(void)
     CU_ASSERT_EQUAL(bk_options_canonical(options, &s, true, &t), BK_OK);
     CU_ASSERT_PTR_NOT_NULL(strstr(bk_text_get(&t), "root=\""));
     bk_text_release(&t);
+    /* A second call adds to the same chain; what the first one made stays alive. */
+    struct state again;
+    BK_ASSERT_OK(bk_options_bind(options, &again, NULL, "u", NULL, &owned, &err));
+    CU_ASSERT(s.widths.at[2] == 7 && again.widths.at[0] == 8);
     bk_owned_free(owned);
     bk_value_free(v);
 }

@@ -9,6 +9,7 @@
 #include <bosskit/optim.h>
 
 #include <math.h>
+#include <stdio.h>
 
 struct mini {
     int64_t steps, batch;
@@ -52,9 +53,11 @@ static int describe_net(struct mini *m, struct bk_error *err)
     const struct bk_space *space = m->env->space;
     int32_t block = m->env->block, width = space->info.pooled_width[block];
     double scale = 1 / sqrt((double)width);
+    char name[32];
 
+    snprintf(name, sizeof name, "mini.classifier%d", (int)block);
     BK_TRY(space->iface->supernet(space->state, &m->net, err));
-    return bk_net_linear(&m->net, "mini.classifier", BK_PART_CLASSIFIER, block, m->env->data->info.n_classes, width,
+    return bk_net_linear(&m->net, name, BK_PART_CLASSIFIER, block, m->env->data->info.n_classes, width,
                          BK_INIT_UNIFORM, scale, BK_INIT_UNIFORM, scale, &m->classifier, err);
 }
 

@@ -208,7 +208,7 @@ static void test_backend(void)
     struct bk_instance *i = instance(BK_KIND_BACKEND);
     BK_ASSERT_OK(bk_device_open(bk_instance_iface(i), i->state, 0, BK_FAST, 1, &device, &err));
     BK_ASSERT_OK(bk_tape_new(device, &tape, &err));
-    BK_ASSERT_OK(bk_tensor_new(device, BK_F32, 1, (const int64_t[]){ 3 }, &x, &err));
+    BK_ASSERT_OK(bk_tensor_new(device, BK_F32, 2, (const int64_t[]){ 1, 3 }, &x, &err));
     BK_ASSERT_OK(bk_tensor_write_f32(x, (const float[]){ -1, 2, 3 }, &err));
     BK_ASSERT_OK(bk_relu(tape, x, &y, &err));
     BK_ASSERT_OK(bk_tensor_read_f32(y, out, &err));
