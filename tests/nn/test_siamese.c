@@ -275,6 +275,37 @@ static void test_prefix(void)
     rig_close(&r);
 }
 
+static struct bk_text ran = BK_TEXT_INIT;
+
+static int recording_layer(void *unused, struct bk_forward *f, int32_t block, int32_t entry,
+                           const struct bk_path *path, struct bk_tensor *x, struct bk_tensor **y,
+                           struct bk_error *e)
+{
+    (void)unused, (void)f, (void)e;
+    bk_text_addf(&ran, "%d:%d:%d ", (int)block, (int)entry, path->op[path->n - 1]);
+    *y = x;
+    return BK_OK;
+}
+
+/* Every block of the prefix is entered as the one before it was left. */
+static void test_prefix_entries(void)
+{
+    struct bk_path prefix[2] = { path_of("01"), path_of("12") };
+    struct small_state state;
+    struct bk_space_iface iface = small_iface;
+    struct bk_space space = small_space(&state);
+    struct bk_siamese s = { .space = &space, .block = 2 };
+    struct bk_forward f = { 0 };
+    struct bk_tensor x = { 0 }, *y = NULL;
+
+    iface.layer = recording_layer;
+    space.iface = &iface;
+    BK_ASSERT_OK(bk_siamese_prefix(&s, &f, prefix, &x, &y, &err));
+    CU_ASSERT_STRING_EQUAL(bk_text_get(&ran), "0:0:0 0:0:1 1:1:1 1:1:2 ");
+    bk_text_release(&ran);
+}
+
 BK_SUITE({ "structure", test_structure }, { "sizes of the paper", test_paper_sizes },
          { "initial values", test_initial_values }, { "artefact", test_artefact },
-         { "out of memory", test_no_memory }, { "heads", test_heads }, { "prefix", test_prefix })
+         { "out of memory", test_no_memory }, { "heads", test_heads }, { "prefix", test_prefix },
+         { "entries of the prefix", test_prefix_entries })

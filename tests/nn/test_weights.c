@@ -121,6 +121,30 @@ static void test_values_by_name(void)
     bk_net_release(&t.net);
 }
 
+/* Two slots alike in all but the name: neither equal nor correlated. */
+static void test_slots_are_independent(void)
+{
+    struct bk_net net = BK_NET_INIT;
+    struct bk_weights *w = NULL;
+    int32_t a, b, n = 16 * 9 * 16;
+    double first[16 * 9 * 16], dot = 0, equal = 0;
+
+    BK_ASSERT_OK(bk_net_conv(&net, "a", BK_PART_BACKBONE, 0, 16, 3, 16, &a, &err));
+    BK_ASSERT_OK(bk_net_conv(&net, "b", BK_PART_BACKBONE, 0, 16, 3, 16, &b, &err));
+    BK_ASSERT_OK(bk_weights_new(device, &net, BK_F64, &w, &err));
+    BK_ASSERT_OK(bk_weights_init(w, 5, &err));
+    memcpy(first, values(bk_weights_get(w, a)), sizeof first);
+    const double *v = values(bk_weights_get(w, b));
+    for (int32_t i = 0; i < n; i++) {
+        equal += first[i] == v[i];
+        dot += first[i] * v[i] * 3 * 144;       /* both of variance 1/(3 * 144) */
+    }
+    CU_ASSERT_EQUAL(equal, 0);
+    CU_ASSERT_TRUE(fabs(dot) < 4.5 * sqrt(n));
+    bk_weights_free(w);
+    bk_net_release(&net);
+}
+
 static void test_copies_in_bf16(void)
 {
     struct sample s;
@@ -323,6 +347,7 @@ static void test_close(void)
 
 BK_SUITE({ "open the device", test_device }, { "initial distributions", test_distributions },
          { "values depend on names", test_values_by_name },
+         { "slots are independent", test_slots_are_independent },
          { "copies in bf16", test_copies_in_bf16 }, { "gradients", test_gradients },
          { "the gradient of a copy", test_gradient_of_a_copy },
          { "moving average", test_moving_average },
