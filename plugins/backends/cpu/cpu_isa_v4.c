@@ -1,0 +1,4 @@
+/* cpu_isa_v4.c: the range loops for AVX-512; nothing here runs before cpu_backend.c has asked the processor. */
+#define CPU_LOOPS_SYMBOL cpu_loops_v4
+#define CPU_LOOPS_NAME "AVX-512"
+#include "cpu_loops_table.h"
