@@ -13,7 +13,7 @@ static const struct bk_plugin ref_plugin = {
     .summary = "reference kernels: plain loops, slow and obviously right",
     .help = "Built into libbosskit. One thread, f32, bf16 and f64. It is what the other backends are tested against and "
             "what determinism = \"reference\" runs on.",
-    .source_digest = "",
+    .source_digest = BK_SOURCE_DIGEST,
     .state_size = 1,
     .iface = &bk_ref_backend,
 };

@@ -5,15 +5,11 @@
  * sorted by kind and name. A file that is refused is listed with the reason and disturbs nobody else. Two files that
  * offer the same plugin make that one name ambiguous: it is refused when it is asked for.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "plugin/registry.h"
 #include "plugin/loader.h"
 
 #include <bosskit/file.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -336,13 +332,10 @@ static int add_default(struct bk_registry *r, struct bk_error *err)
 
 static int add_builtins(struct bk_registry *r, struct bk_error *err)
 {
-    Dl_info here;
-    if (!dladdr(bk__builtin_plugins, &here))
-        return bk_fail(err, BK_EPLUGIN, "cannot tell where libbosskit lies");
     for (size_t i = 0; bk__builtin_plugins[i]; i++) {
         struct bk_plugin *copy;
         BK_TRY(bk__plugin_check(bk__builtin_plugins[i], &copy, err));
-        BK_TRY(add_entry(r, copy, "built in", here.dli_fname, err));
+        BK_TRY(add_entry(r, copy, "built in", "", err));
     }
     return BK_OK;
 }
