@@ -51,7 +51,7 @@ struct bk_stage_job {
     struct bk_row_data data;
     struct bk_row_device device;
     struct bk_sampler sampler;
-    struct bk_env *env;         /* filled in; data and device NULL where the stage has none */
+    struct bk_env *env;         /* filled in; a stage without images has data of n_classes alone, one without device NULL */
     int64_t checkpoint_s;
 };
 

@@ -29,7 +29,7 @@ static size_t index_of(const struct bk_plan *p, const struct bk_stage *s)
 /** "inputs" and other hashes say nothing to a reader. */
 static void explain(const struct bk_plan *p, const struct bk_stage *s, struct bk_text *out)
 {
-    for (int i = 0; i < s->n_in; i++) {
+    for (int i = s->n_in; i-- > 0;) {   /* the nearest input is the last one */
         if (s->in[i]->state != BK_STAGE_HIT) {
             bk_text_addf(out, "needs '%s'", s->in[i]->label);
             return;

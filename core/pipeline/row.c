@@ -299,7 +299,7 @@ static int check_parts(const struct bk_row *row, struct bk_error *err)
     BK_TRY(check_truth(row, err));
     if (row->part[BK_SLOT_SEARCHER])
         BK_TRY(check_searcher(row, err));
-    if (row->top.determinism == BK_REFERENCE && backend && backend->found->plugin->iface != &bk_ref_backend)
+    if (row->top.determinism == BK_REFERENCE && backend && strcmp(backend->found->path, "built in") != 0)
         return bk_fail(err, BK_ECONFIG, "%s: determinism: \"reference\" means the built-in reference backend, not '%s'",
                        origin_of(row), backend->found->plugin->name);
     return BK_OK;

@@ -6,6 +6,7 @@
 #include "pipeline/run.h"
 
 #include <bosskit/file.h>
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,12 @@ char *bk_run_dir(const char *name)
     bk__report_file_name(name, file, sizeof file);
     bk_text_addf(&t, "%s/%s", root && root[0] ? root : "runs", file);
     return bk_text_take(&t);
+}
+
+static int is_leftover(const struct dirent *e)
+{
+    size_t n = strlen(e->d_name);
+    return n > 4 && strcmp(e->d_name + n - 4, ".tmp") == 0;
 }
 
 static int write_resolved(const struct bk_plan *p, const char *dir, struct bk_error *err)
@@ -36,6 +43,23 @@ static int write_resolved(const struct bk_plan *p, const char *dir, struct bk_er
     bk_free(rows);
     bk_text_release(&text);
     bk_text_release(&path);
+    return rc;
+}
+
+/** Temporary files of a run that was killed while writing. */
+static int drop_leftovers(const char *dir, struct bk_error *err)
+{
+    struct dirent **entry = NULL;
+    int n = scandir(dir, &entry, is_leftover, NULL), rc = BK_OK;
+    for (int i = 0; i < n; i++) {
+        struct bk_text path = BK_TEXT_INIT;
+        bk_text_addf(&path, "%s/%s", dir, entry[i]->d_name);
+        if (!rc)
+            rc = bk_remove_tree(bk_text_get(&path), err);
+        bk_text_release(&path);
+        free(entry[i]);
+    }
+    free(entry);
     return rc;
 }
 
@@ -117,6 +141,7 @@ static int run_in(struct bk_plan *p, const char *dir, struct bk_text *table, str
     double started = bk_now();
 
     BK_TRY(bk_make_dirs(dir, err));
+    BK_TRY(drop_leftovers(dir, err));
     BK_TRY(write_resolved(p, dir, err));
     BK_TRY(bk__events_open(dir, &events, err));
     bk__events_add(events, json_pack("{s:s,s:s,s:s}", "event", "start", "experiment", p->experiment->path, "bosskit",

@@ -134,8 +134,11 @@ static int open_env(struct bk_stage_job *job, struct bk_error *err)
     job->checkpoint_s = job->row->top.checkpoint_s;
     if (json_is_true(json_object_get(job->spec, "needs_data"))) {
         BK_TRY(bk__row_data_open(job->row, text_of(job->spec, "data_cache"), &job->data, err));
-        env->data = &job->data.data;
+    } else {            /* the number of classes is known without opening any images */
+        job->data.data.info.struct_size = sizeof job->data.data.info;
+        job->data.data.info.n_classes = int_of(job->spec, "n_classes");
     }
+    env->data = &job->data.data;
     if (json_is_true(json_object_get(job->spec, "needs_device"))) {
         BK_TRY(bk__row_device_open(job->registry, job->row, text_of(job->spec, "backend"),
                                    (uint32_t)int_of(job->spec, "determinism"), int_of(job->spec, "threads"),

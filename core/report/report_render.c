@@ -119,9 +119,19 @@ void bk__report_html(const struct bk_report *r, struct bk_text *out)
 
 /* ---- the manifest --------------------------------------------------------------------------------------------- */
 
+/** What a run writes; anything else in the directory is not ours to vouch for. */
 static int visible(const struct dirent *e)
 {
-    return e->d_name[0] != '.' && strcmp(e->d_name, "MANIFEST.sha256") != 0 && strcmp(e->d_name, "events.jsonl") != 0;
+    static const char *const top[] = { "run.json", "resolved.cfg", "metrics.csv", "report.html", "tables", "scores",
+                                       "plots" };
+    static const char *const suffix[] = { ".csv", ".svg", ".md", ".tex", ".json" };
+    size_t n = strlen(e->d_name);
+    bool known = false;
+    for (size_t i = 0; i < BK_ARRAY_LEN(top); i++)
+        known = known || strcmp(e->d_name, top[i]) == 0;
+    for (size_t i = 0; i < BK_ARRAY_LEN(suffix); i++)
+        known = known || (n > strlen(suffix[i]) && strcmp(e->d_name + n - strlen(suffix[i]), suffix[i]) == 0);
+    return known;
 }
 
 static int add_digests(const char *dir, const char *prefix, struct bk_text *out, struct bk_error *err)
