@@ -5,8 +5,6 @@
  */
 #include "pipeline/experiment.h"
 
-#include <bosskit/backend.h>
-#include <bosskit/random.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
