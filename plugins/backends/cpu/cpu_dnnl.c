@@ -537,48 +537,7 @@ static int conv_plan(struct cpu_dnnl *d, int pass, uint32_t kernel, const struct
     return BK_OK;
 }
 
-int cpu_conv2d(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_tensor *x = args->in[0], *w = args->in[1], *bias = args->in[2];
-    struct bk_tensor *y = args->out[0];
-    struct plan *p;
-    int rc = conv_plan(cpu->dnnl, CONV_FORWARD, BK_K_CONV2D, x, w, bias, y, args->attr, &p, err);
-    return rc ? rc : plan_run(cpu, p, x->data, w->data, cpu_data(bias), y->data, err);
-}
-
-int cpu_conv2d_dx(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_tensor *dy = args->in[0], *w = args->in[1];
-    struct bk_tensor *dx = args->out[0];
-    struct plan *p;
-    int rc = conv_plan(cpu->dnnl, CONV_BACKWARD_DATA, BK_K_CONV2D_DX, dx, w, NULL, dy, args->attr,
-                       &p, err);
-    return rc ? rc : plan_run(cpu, p, dx->data, w->data, NULL, dy->data, err);
-}
-
-int cpu_conv2d_dw(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_conv2d_attr *attr = args->attr;
-    const struct bk_tensor *x = args->in[0], *dy = args->in[1];
-    struct bk_tensor *dw = args->out[0], *dbias = args->out[1];
-    int rc;
-    if (attr->groups > 1 && attr->groups == x->dim[3] && dw->dim[0] == x->dim[3] && dw->dim[2] <= 16) {
-        rc = cpu_depthwise_dw(cpu, args, err);
-    } else {
-        struct plan *p;
-        rc = conv_plan(cpu->dnnl, CONV_BACKWARD_WEIGHTS, BK_K_CONV2D_DW, x, dw, NULL, dy, attr, &p,
-                       err);
-        if (!rc)
-            rc = plan_run(cpu, p, x->data, dw->data, NULL, dy->data, err);
-    }
-    if (rc || !dbias)
-        return rc;
-    int64_t co = dw->dim[0];
-    return cpu_add_column_sums(cpu, dy->data, cpu_is_bf16(dy), cpu_numel(dy) / co, co,
-                               dbias->data, !attr->accumulate, err);
-}
-
-/* ---- linear maps ------------------------------------------------------------------------------- */
+/* ---- matrix products ------------------------------------------------------------------------- */
 
 /* y [m,n] = op(x) [m,k] op(w) [k,n]; a transposed operand is read through its strides. */
 struct product {
@@ -654,6 +613,64 @@ static int run_product(struct cpu *cpu, const struct product *q, const void *x, 
     }
     return plan_run(cpu, p, x, w, bias, y, err);
 }
+
+/* ---- convolution kernels ----------------------------------------------------------------------- */
+
+int cpu_conv2d(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
+{
+    const struct bk_tensor *x = args->in[0], *w = args->in[1], *bias = args->in[2];
+    struct bk_tensor *y = args->out[0];
+    struct plan *p;
+    int rc = conv_plan(cpu->dnnl, CONV_FORWARD, BK_K_CONV2D, x, w, bias, y, args->attr, &p, err);
+    return rc ? rc : plan_run(cpu, p, x->data, w->data, cpu_data(bias), y->data, err);
+}
+
+/* oneDNN 2.6.3 gives wrong bf16 data gradients of 1x1 convolutions with an odd number of outputs; a matrix product does not. */
+static bool is_odd_pointwise(const struct bk_tensor *dy, const struct bk_tensor *w,
+                             const struct bk_conv2d_attr *attr)
+{
+    return dy->dtype == BK_BF16 && w->dim[0] % 2 && w->dim[1] == 1 && w->dim[2] == 1 &&
+           attr->groups == 1 && attr->stride == 1 && attr->pad == 0;
+}
+
+int cpu_conv2d_dx(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
+{
+    const struct bk_tensor *dy = args->in[0], *w = args->in[1];
+    struct bk_tensor *dx = args->out[0];
+    if (is_odd_pointwise(dy, w, args->attr)) {
+        struct product q = { .kernel = BK_K_LINEAR_DX, .m = cpu_numel(dy) / w->dim[0],
+                             .n = w->dim[3], .k = w->dim[0], .in = dnnl_bf16, .out = dnnl_bf16 };
+        return run_product(cpu, &q, dy->data, w->data, NULL, dx->data, err);
+    }
+    struct plan *p;
+    int rc = conv_plan(cpu->dnnl, CONV_BACKWARD_DATA, BK_K_CONV2D_DX, dx, w, NULL, dy, args->attr,
+                       &p, err);
+    return rc ? rc : plan_run(cpu, p, dx->data, w->data, NULL, dy->data, err);
+}
+
+int cpu_conv2d_dw(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
+{
+    const struct bk_conv2d_attr *attr = args->attr;
+    const struct bk_tensor *x = args->in[0], *dy = args->in[1];
+    struct bk_tensor *dw = args->out[0], *dbias = args->out[1];
+    int rc;
+    if (attr->groups > 1 && attr->groups == x->dim[3] && dw->dim[0] == x->dim[3] && dw->dim[2] <= 16) {
+        rc = cpu_depthwise_dw(cpu, args, err);
+    } else {
+        struct plan *p;
+        rc = conv_plan(cpu->dnnl, CONV_BACKWARD_WEIGHTS, BK_K_CONV2D_DW, x, dw, NULL, dy, attr, &p,
+                       err);
+        if (!rc)
+            rc = plan_run(cpu, p, x->data, dw->data, NULL, dy->data, err);
+    }
+    if (rc || !dbias)
+        return rc;
+    int64_t co = dw->dim[0];
+    return cpu_add_column_sums(cpu, dy->data, cpu_is_bf16(dy), cpu_numel(dy) / co, co,
+                               dbias->data, !attr->accumulate, err);
+}
+
+/* ---- linear maps ------------------------------------------------------------------------------- */
 
 int cpu_linear(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
 {
