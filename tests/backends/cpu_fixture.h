@@ -13,6 +13,7 @@
 
 static const struct bk_backend_iface *cpu_iface;
 static void *cpu_state;
+static const char *cpu_isa;     /* value of option "isa"; NULL = default */
 static char cpu_warning[512];   /* the last warning the backend logged */
 
 static void note_warning(void *user, enum bk_log_level level, const char *line)
@@ -22,7 +23,7 @@ static void note_warning(void *user, enum bk_log_level level, const char *line)
         snprintf(cpu_warning, sizeof cpu_warning, "%s", line);
 }
 
-/** False when the plugin was not built (no oneDNN). */
+/** False when the plugin was not built (no oneDNN) or the processor lacks `cpu_isa`. */
 static bool cpu_open(int threads)
 {
     char path[4096];
@@ -41,7 +42,16 @@ static bool cpu_open(int threads)
     bk_log_set_sink(note_warning, NULL);
     cpu_iface = module->plugins[0]->iface;
     cpu_state = calloc(1, module->plugins[0]->state_size);
-    BK_ASSERT_OK(cpu_iface->open(cpu_state, 0, BK_REPEATABLE, threads, &err));
+    for (const struct bk_opt *o = module->plugins[0]->options; cpu_isa && o->name; o++)
+        for (const struct bk_choice *c = o->choices; strcmp(o->name, "isa") == 0 && c->name; c++)
+            if (strcmp(c->name, cpu_isa) == 0)
+                memcpy((char *)cpu_state + o->offset, &c->value, sizeof c->value);
+    int rc = cpu_iface->open(cpu_state, 0, BK_REPEATABLE, threads, &err);
+    if (rc == BK_ENOTSUP) {
+        free(cpu_state);
+        return false;
+    }
+    CU_ASSERT_EQUAL_FATAL(rc, BK_OK);
     return true;
 }
 
@@ -54,7 +64,7 @@ static void cpu_close(void)
 #define CPU_OPEN(threads)                                                                \
     do {                                                                                 \
         if (!cpu_open(threads))                                                          \
-            BK_SKIP("the cpu backend was not built");                                    \
+            BK_SKIP("no cpu backend, or not this instruction set");                                    \
     } while (0)
 
 /** A tensor and its values in double. */

@@ -583,7 +583,23 @@ static void test_every_kernel(void)
     cpu_close();
 }
 
+/* The same loops as other processors run them. */
+static void test_older_processors(void)
+{
+    static const char *const isas[] = { "avx2", "base" };
+    for (size_t i = 0; i < BK_ARRAY_LEN(isas); i++) {
+        cpu_isa = isas[i];
+        test_norm();
+        test_pooling();
+        test_elementwise();
+        test_losses();
+        test_optimisers();
+    }
+    cpu_isa = NULL;
+}
+
 BK_SUITE({ "every kernel of ops.def in f32", test_every_kernel }, { "batch norm", test_norm },
          { "batch norm with running statistics", test_norm_running }, { "same bytes twice", test_repeatable },
          { "pooling", test_pooling }, { "element-wise", test_elementwise }, { "slices", test_slice },
-         { "losses", test_losses }, { "unit and blend", test_unit_and_blend }, { "optimisers", test_optimisers })
+         { "losses", test_losses }, { "unit and blend", test_unit_and_blend }, { "optimisers", test_optimisers },
+         { "loops of older processors", test_older_processors })

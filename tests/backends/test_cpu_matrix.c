@@ -310,7 +310,20 @@ static void test_no_slow_implementation(void)
     cpu_close();
 }
 
+/* Depthwise gradient and pooled head are our own loops. */
+static void test_older_processors(void)
+{
+    static const char *const isas[] = { "avx2", "base" };
+    for (size_t i = 0; i < BK_ARRAY_LEN(isas); i++) {
+        cpu_isa = isas[i];
+        test_convolution();
+        test_pooled_head();
+    }
+    cpu_isa = NULL;
+}
+
 BK_SUITE({ "convolution, its data and weight gradients", test_convolution },
          { "linear map and its gradients", test_linear },
          { "pooled head equals conv, batch norm and pooling", test_pooled_head },
-         { "no slow implementation is picked", test_no_slow_implementation })
+         { "no slow implementation is picked", test_no_slow_implementation },
+         { "loops of older processors", test_older_processors })

@@ -116,17 +116,39 @@ static int zero_memory(void *state, void *dst, size_t nbytes, struct bk_error *e
 
 /* ---- life cycle -------------------------------------------------------------------------------- */
 
-static const struct cpu_loops *best_loops(void)
+enum isa { ISA_AUTO = 1, ISA_AVX512, ISA_AVX2, ISA_BASE };
+
+static const struct bk_choice isas[] = {
+    { "auto", ISA_AUTO }, { "avx512", ISA_AVX512 }, { "avx2", ISA_AVX2 }, { "base", ISA_BASE }, { NULL, 0 },
+};
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("bmi2");
+}
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+
+/* NULL when the processor lacks what was asked for. */
+static const struct cpu_loops *pick_loops(int32_t isa)
 {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("bmi2"))
-        return &cpu_loops_v4;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
-        return &cpu_loops_v3;
-    return &cpu_loops_base;
+    switch (isa) {
+    case ISA_BASE:
+        return &cpu_loops_base;
+    case ISA_AVX2:
+        return has_avx2() ? &cpu_loops_v3 : NULL;
+    case ISA_AVX512:
+        return has_avx512() ? &cpu_loops_v4 : NULL;
+    default:
+        return has_avx512() ? &cpu_loops_v4 : has_avx2() ? &cpu_loops_v3 : &cpu_loops_base;
+    }
 }
 
 static int probe(void *state, struct bk_error *err)
@@ -146,10 +168,12 @@ static int open_device(void *state, int32_t index, uint32_t determinism, int32_t
         return bk_fail(err, BK_ENOTSUP, "cpu: determinism 'reference' is the backend 'ref'");
     if (cpu->is_open)
         return bk_fail(err, BK_ESTATE, "cpu: this instance has an open device already");
+    cpu->loops = pick_loops(cpu->isa);
+    if (!cpu->loops)
+        return bk_fail(err, BK_ENOTSUP, "cpu: this processor lacks the instruction set of option 'isa'");
     int rc = cpu_dnnl_open(&cpu->dnnl, err);
     if (rc)
         return rc;
-    cpu->loops = best_loops();
     cpu->threads = threads > 0 ? threads : bk_threads();
     omp_set_num_threads(cpu->threads);
     cpu->is_open = true;
@@ -195,7 +219,7 @@ static int info(void *state, struct bk_backend_info *out, struct bk_error *err)
     out->fast_bf16 = cpu_dnnl_is_bf16_fast();
     out->reserved = 0;
     snprintf(out->device_name, sizeof out->device_name, "%s, %s%s", name,
-             (cpu->loops ? cpu->loops : best_loops())->name, out->fast_bf16 ? ", bf16" : "");
+             (cpu->loops ? cpu->loops : pick_loops(ISA_AUTO))->name, out->fast_bf16 ? ", bf16" : "");
     snprintf(out->libraries, sizeof out->libraries, "%s (OpenMP, %d threads)", dnnl,
              cpu->threads ? cpu->threads : bk_threads());
     return BK_OK;
@@ -267,6 +291,11 @@ static const struct bk_backend_iface iface = {
     .synchronize = synchronize,
 };
 
+static const struct bk_opt options[] = {
+    BK_ENUM("isa", struct cpu, isa, ISA_AUTO, isas, "instruction set of our own loops; oneDNN chooses its own"),
+    BK_OPT_END
+};
+
 static const struct bk_plugin cpu_plugin = {
     .struct_size = sizeof(struct bk_plugin),
     .kind = BK_KIND_BACKEND,
@@ -274,6 +303,7 @@ static const struct bk_plugin cpu_plugin = {
     .version = "1.0.0",
     .summary = "optimised CPU kernels: oneDNN convolutions and own fused NHWC loops, f32 and bf16",
     .source_digest = BK_SOURCE_DIGEST,
+    .options = options,
     .state_size = sizeof(struct cpu),
     .free = free_instance,
     .iface = &iface,

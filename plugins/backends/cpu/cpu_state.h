@@ -28,6 +28,7 @@ enum cpu_scratch_slot {
 struct cpu_dnnl;
 
 struct cpu {
+    int32_t isa;                /* option: which loops, enum isa of cpu_backend.c; 0 like "auto" */
     const struct cpu_loops *loops;
     struct cpu_dnnl *dnnl;
     int threads;
