@@ -265,19 +265,19 @@ static void check_supernet(struct setup *s, const char *text)
     BK_ASSERT_OK(bk_space_parse(&s->space, text, &arch, &err));
     struct bk_tensor *y = s->images, *p;
     int entry = 0;
-    struct map m = conv_norm(s->w, false, "stem", s->x, width[arch.block[0].op[0]], 1);
+    struct map m = conv_norm(s->w, false, "block0.stem", s->x, width[arch.block[0].op[0]], 1);
     for (int k = 0; k < 3; k++) {
         char name[64];
         BK_ASSERT_OK(bk_space_run_block(&s->space, &f, k, entry, &arch.block[k], y, &y, &err));
         for (int l = 0; l < arch.block[k].n; l++) {
             int g = first[k] + l;
-            snprintf(name, sizeof name, "cell%d", g);
+            snprintf(name, sizeof name, "block%d.cell%d", k, g);
             m = plain_cell(s->w, false, name, g == 1 || g == 3, m, width[arch.block[k].op[l]]);
         }
         check_equal(y, m);
         int c = width[arch.block[k].op[arch.block[k].n - 1]];
         BK_ASSERT_OK(s->space.iface->pool(s->space.state, &f, k, &arch.block[k], y, &p, &err));
-        snprintf(name, sizeof name, "adapter%d.w%d", k, c);
+        snprintf(name, sizeof name, "adapter%d.width%d", k, c);
         check_equal(p, pooled(conv_norm(s->w, true, name, m, 7, 1)));
         entry = s->space.iface->exit(s->space.state, k, entry, &arch.block[k]);
     }
@@ -316,7 +316,7 @@ static void test_other_norms_stay(void)
             continue;
         double v[64];
         BK_ASSERT_OK(bk_tensor_read_f64(bk_weights_get(s.w, i), v, &err));
-        bool used = strstr(slot->name, "stem.norm2.") || strstr(slot->name, "cell0.f") || strstr(slot->name, "cell1.conv");
+        bool used = strstr(slot->name, "block0.stem.norm2.") || strstr(slot->name, "cell0.f") || strstr(slot->name, "cell1.conv");
         used = used && (strstr(slot->name, "cell1") ? strstr(slot->name, ".norm5.") : strstr(slot->name, ".norm2."));
         bool changed = false;
         for (int64_t c = 0; c < slot->dim[0]; c++)

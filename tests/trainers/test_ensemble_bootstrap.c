@@ -172,10 +172,10 @@ static void check_gradient(struct world *w, bool naive, bool own, bool trainable
     struct bk_error err = BK_ERROR_INIT;
     struct window x = { .w = w, .n_iterations = 4, .naive = naive, .own = own };
     static const char *const slots[2][6] = {
-        { "predictor0.norm.scale", "projector0.norm.offset", "predictor0.fc2.bias", "adapter0.w6.norm.scale",
-          "cell1.conv_a.norm4.offset", NULL },
-        { "predictor1.norm.scale", "projector1.norm.offset", "predictor1.fc2.bias", "adapter1.w6.norm.scale",
-          "cell2.f3.norm4.offset", "cell0.f1.norm4.scale" },
+        { "predictor0.norm.scale", "projector0.norm.offset", "predictor0.fc2.bias", "adapter0.width6.norm.scale",
+          "block0.cell1.conv_a.norm4.offset", NULL },
+        { "predictor1.norm.scale", "projector1.norm.offset", "predictor1.fc2.bias", "adapter1.width6.norm.scale",
+          "block1.cell2.f3.norm4.offset", "block0.cell0.f1.norm4.scale" },
     };
     double loss;
     struct bk_bundle *result =
@@ -248,8 +248,8 @@ static void test_gradient_behind_a_prefix(void)
 /* First LARS step without decay: |dw| = lr trust |w|, whatever the gradient. */
 static void check_step(struct world *w, double lr, const char *const *options)
 {
-    static const char *const slots[] = { "online.projector0.fc1.weight", "online.cell0.f5.weight",
-                                         "online.predictor0.fc2.weight", "online.adapter0.w4.weight" };
+    static const char *const slots[] = { "online.projector0.fc1.weight", "online.block0.cell0.f5.weight",
+                                         "online.predictor0.fc2.weight", "online.adapter0.width4.weight" };
     struct bk_bundle *before = initial(w), *after = world_train(w, "ensemble_bootstrap", options, NULL, NULL);
     for (size_t i = 0; i < BK_ARRAY_LEN(slots); i++) {
         static double a[65536], b[65536];
@@ -303,15 +303,15 @@ static void test_target_follows(void)
     for (int adapters = 0; adapters < 2; adapters++) {
         struct bk_bundle *after = world_train(&w, "ensemble_bootstrap",
                                               OPTIONS(ONE_UPDATE, adapters ? "ema_adapters=true" : "ema_adapters=false"), NULL, NULL);
-        check_target(before, after, "cell1.conv_a.weight", m);
-        check_target(before, after, "stem.weight", m);
-        check_target(before, after, "cell0.f2.norm6.offset", m);
+        check_target(before, after, "block0.cell1.conv_a.weight", m);
+        check_target(before, after, "block0.stem.weight", m);
+        check_target(before, after, "block0.cell0.f2.norm6.offset", m);
         check_target(before, after, "projector0.fc2.weight", m);
         check_target(before, after, "predictor0.fc2.weight", 1);
-        check_target(before, after, "adapter0.w6.weight", adapters ? m : 1);
-        CU_ASSERT(same_entry(before, after, "online.cell2.f1.weight", "online.cell2.f1.weight"));
-        CU_ASSERT(same_entry(before, after, "target.cell2.f1.weight", "target.cell2.f1.weight"));
-        CU_ASSERT(same_entry(before, after, "online.cell0.f1.norm6.running_mean", "online.cell0.f1.norm6.running_mean"));
+        check_target(before, after, "adapter0.width6.weight", adapters ? m : 1);
+        CU_ASSERT(same_entry(before, after, "online.block1.cell2.f1.weight", "online.block1.cell2.f1.weight"));
+        CU_ASSERT(same_entry(before, after, "target.block1.cell2.f1.weight", "target.block1.cell2.f1.weight"));
+        CU_ASSERT(same_entry(before, after, "online.block0.cell0.f1.norm6.running_mean", "online.block0.cell0.f1.norm6.running_mean"));
         bk_bundle_free(after);
     }
     bk_bundle_free(before);
@@ -320,7 +320,7 @@ static void test_target_follows(void)
 
 static void test_prefix(void)
 {
-    static const char *const slot = "online.cell0.f1.weight", *const target = "target.cell0.f1.weight";
+    static const char *const slot = "online.block0.cell0.f1.weight", *const target = "target.block0.cell0.f1.weight";
     struct world w;
     world_open(&w, BK_F32, 20, 4);
     struct bk_bundle *first = enter_block_1(&w);
@@ -328,7 +328,7 @@ static void test_prefix(void)
     struct bk_bundle *moving = world_train(&w, "ensemble_bootstrap", OPTIONS(ONE_UPDATE, "prefix_grad=trainable"), first, NULL);
     CU_ASSERT(same_entry(first, frozen, slot, slot));
     CU_ASSERT(same_entry(first, frozen, target, target));
-    CU_ASSERT(!same_entry(first, frozen, "online.cell2.f1.weight", "online.cell2.f1.weight"));
+    CU_ASSERT(!same_entry(first, frozen, "online.block1.cell2.f1.weight", "online.block1.cell2.f1.weight"));
     CU_ASSERT(!same_entry(first, moving, slot, slot));
     CU_ASSERT(!same_entry(first, moving, target, target));
     bk_bundle_free(first);

@@ -66,7 +66,8 @@ static int supernet_cell(struct builder *b, const struct nats_ss *s, int32_t g, 
     for (int i = 0; i < n; i++) {
         bool pointwise = reduction ? i >= CONV_SHORTCUT : i == CONV_SKIP;
         char name[64];
-        snprintf(name, sizeof name, "cell%d.%s", (int)g, reduction ? reduction_conv[i] : normal_conv[i]);
+        snprintf(name, sizeof name, "block%d.cell%d.%s", (int)b->block, (int)g,
+                 reduction ? reduction_conv[i] : normal_conv[i]);
         BK_TRY(add_conv(b, name, s->max_width, pointwise ? 1 : 3, s->max_width, &c->conv[i]));
         if (!(reduction && i == CONV_SHORTCUT))
             BK_TRY(add_switchable_norm(b, s, name, &c->norm[i]));
@@ -78,9 +79,9 @@ static int supernet_adapters(struct builder *b, struct nats_ss *s, int32_t block
 {
     for (int32_t d = 0; d < s->n_widths; d++) {
         char name[64];
-        snprintf(name, sizeof name, "adapter%d.w%d", (int)block, (int)s->width[d]);
+        snprintf(name, sizeof name, "adapter%d.width%d", (int)block, (int)s->width[d]);
         BK_TRY(add_conv(b, name, s->pooled_width, 1, s->width[d], &s->adapter_conv[block][d]));
-        snprintf(name, sizeof name, "adapter%d.w%d.norm", (int)block, (int)s->width[d]);
+        snprintf(name, sizeof name, "adapter%d.width%d.norm", (int)block, (int)s->width[d]);
         BK_TRY(add_norm(b, name, s->pooled_width, &s->adapter_norm[block][d]));
     }
     return BK_OK;
@@ -89,8 +90,8 @@ static int supernet_adapters(struct builder *b, struct nats_ss *s, int32_t block
 int build_supernet(struct nats_ss *s, struct bk_net *net, struct bk_error *err)
 {
     struct builder b = { net, 0, BK_PART_BACKBONE, BK_SLOT_BY_NAME_ADAPTED, 0, err };
-    BK_TRY(add_conv(&b, "stem", s->max_width, 3, 3, &s->stem_conv));
-    BK_TRY(add_switchable_norm(&b, s, "stem", &s->stem_norm));
+    BK_TRY(add_conv(&b, "block0.stem", s->max_width, 3, 3, &s->stem_conv));
+    BK_TRY(add_switchable_norm(&b, s, "block0.stem", &s->stem_norm));
     for (int32_t k = 0; k < s->n_blocks; k++) {
         b.block = k;
         for (int32_t g = s->first_cell[k]; g < s->first_cell[k + 1]; g++)
