@@ -81,13 +81,27 @@ static struct bk_instance *open_plugin(const struct bk_registry *r, uint32_t kin
     return out;
 }
 
-static const char *begin(struct bk_registry *registry, const struct bk_data *data, struct bk_device *device,
+/* What the trainer of the block before would have left, with initial values. */
+static struct bk_bundle *previous_block(struct bk_device *device, const struct bk_space *space, int block)
+{
+    struct bk_bundle *out;
+    struct bk_siamese s;
+    if (block == 0)
+        return NULL;
+    must(bk_bundle_new(&out, &err));
+    must(bk_siamese_init(&s, device, BK_F32, space, block - 1, 4096, 256, 1, &err));
+    must(bk_siamese_save(&s, out, &err));
+    bk_siamese_release(&s);
+    return out;
+}
+
+static void begin(struct bk_registry *registry, const struct bk_data *data, struct bk_device *device,
                          const struct bk_space *space, int block, const char *dtype, int batch, struct bk_env *env,
                          struct bk_instance **trainer)
 {
     char batch_option[32];
     snprintf(batch_option, sizeof batch_option, "batch=%d", batch);
-    const char *options[] = { batch_option, "paths=4", "accumulate=100000", "epochs=100000", "views=shared", NULL };
+    const char *options[] = { batch_option, "paths=4", "accumulate=30000", "epochs=1000", "views=shared", NULL };
     *trainer = open_plugin(registry, BK_KIND_TRAINER, "ensemble_bootstrap", options);
     *env = (struct bk_env){ .struct_size = sizeof *env, .dtype = strcmp(dtype, "bf16") ? BK_F32 : BK_BF16, .device = device,
                             .host = &(*trainer)->host, .space = space, .data = data, .sampler = &fixed_paths, .block = block };
@@ -95,8 +109,9 @@ static const char *begin(struct bk_registry *registry, const struct bk_data *dat
         must(bk_path_parse(best_text[k], &env->prefix[k], &err));
     env->entry = bk_space_entry(space, block, env->prefix);
     const struct bk_trainer_iface *iface = bk_instance_iface(*trainer);
-    must(iface->begin((*trainer)->state, env, NULL, &err));
-    return dtype;
+    struct bk_bundle *previous = previous_block(device, space, block);
+    must(iface->begin((*trainer)->state, env, previous, &err));
+    bk_bundle_free(previous);
 }
 
 int main(void)
