@@ -159,4 +159,110 @@ static void test_released_tables(void)
     fixture_close(&f);
 }
 
-BK_SUITE({ "brute force on a small space", test_brute_force }, { "released ratings", test_released_tables })
+/*
+ * Eighteen layers of four choices in blocks of 2, 4, 4, 4, 4 (the size of the MBConv space) with small integer costs, so
+ * that dynamic programming over all values of two budgets is exact, too.
+ */
+enum { BUDGET = 145 };
+
+static uint32_t hash_cost(int32_t block, int layer, int op, int which)
+{
+    struct bk_random r;
+    bk_random_init(&r, 77, bk_random_stream("cost"), (uint64_t)which, (uint32_t)(block * 64 + layer * 8 + op));
+    return bk_random_below(&r, 9);
+}
+
+static int big_choices(const void *state, int32_t block, int32_t entry, const struct bk_path *prefix,
+                       uint8_t out[BK_MAX_CHOICES], int32_t *n)
+{
+    (void)state, (void)entry;
+    *n = prefix->n < (block ? 4 : 2) ? 4 : 0;
+    for (int32_t i = 0; i < *n; i++)
+        out[i] = (uint8_t)i;
+    return BK_OK;
+}
+
+static int32_t big_exit(const void *state, int32_t block, int32_t entry, const struct bk_path *path)
+{
+    (void)state, (void)block, (void)entry, (void)path;
+    return 0;
+}
+
+static int big_cost(const void *state, int32_t block, int32_t entry, const struct bk_path *path, int32_t n_classes,
+                    struct bk_cost *out, struct bk_error *err)
+{
+    (void)state, (void)entry, (void)n_classes, (void)err;
+    *out = (struct bk_cost){ 0, 0, 0 };
+    for (int l = 0; path && l < path->n; l++) {
+        out->params += hash_cost(block, l, path->op[l], 0);
+        out->macs += hash_cost(block, l, path->op[l], 1);
+    }
+    return BK_OK;
+}
+
+/* best[a][b]: least score with params a and macs b. */
+static double two_budgets(struct bk_space *s, const struct bk_block_table *table, int max_params, int max_macs)
+{
+    static double best[BUDGET][BUDGET], next[BUDGET][BUDGET];
+    for (int a = 0; a < BUDGET; a++)
+        for (int b = 0; b < BUDGET; b++)
+            best[a][b] = a || b ? INFINITY : 0;
+    for (int k = 0; k < 5; k++) {
+        for (int a = 0; a < BUDGET; a++)
+            for (int b = 0; b < BUDGET; b++)
+                next[a][b] = INFINITY;
+        for (size_t i = 0; i < table[k].n; i++) {
+            struct bk_cost c;
+            big_cost(NULL, k, 0, &table[k].path[i], 10, &c, NULL);
+            for (int a = (int)c.params; a < BUDGET; a++)
+                for (int b = (int)c.macs; b < BUDGET; b++)
+                    next[a][b] = fmin(next[a][b], best[a - (int)c.params][b - (int)c.macs] + table[k].score[i]);
+        }
+        memcpy(best, next, sizeof best);
+    }
+    (void)s;
+    double least = INFINITY;
+    for (int a = 0; a < BUDGET && (!max_params || a <= max_params); a++)
+        for (int b = 0; b < BUDGET && (!max_macs || b <= max_macs); b++)
+            least = fmin(least, best[a][b]);
+    return least;
+}
+
+static void test_large_space(void)
+{
+    static const struct bk_space_iface big = { .struct_size = sizeof big, .choices = big_choices, .exit = big_exit,
+                                               .cost = big_cost };
+    static const int limits[][2] = { { 0, 0 }, { 60, 0 }, { 0, 45 }, { 50, 60 }, { 40, 40 }, { 30, 70 } };
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_space s = { .iface = &big, .name = "big", .info = { .struct_size = sizeof s.info, .n_blocks = 5,
+                                                                 .max_layers = { 2, 4, 4, 4, 4 } } };
+    struct bk_block_table table[5];
+    struct fixture f;
+    fixture_open(&f);
+    random_tables(&s, 3, table);
+    for (size_t k = 0; k < 5; k++)
+        for (size_t i = 0; i < table[k].n; i++)
+            table[k].score[i] += 1e-3 * (double)(i * 2654435761u % 1000u) / 1000;
+    for (size_t i = 0; i < BK_ARRAY_LEN(limits); i++) {
+        char option[2][32];
+        struct bk_found found;
+        snprintf(option[0], sizeof option[0], "max_params=%d.0", limits[i][0]);
+        snprintf(option[1], sizeof option[1], "max_macs=%d.0", limits[i][1]);
+        struct bk_instance *t = fixture_get(&f, BK_KIND_SEARCHER, "traversal", OPTIONS(option[0], option[1]));
+        const struct bk_searcher_iface *iface = bk_instance_iface(t);
+        struct bk_search_task task = { .struct_size = sizeof task, .better = BK_LOWER_IS_BETTER, .space = &s,
+                                       .table = table, .n_classes = 10 };
+        double start = bk_now();
+        BK_ASSERT_OK(iface->solve(t->state, &task, &found, &err));
+        printf("\n    limits %d, %d: %.1f ms", limits[i][0], limits[i][1], 1e3 * (bk_now() - start));
+        BK_ASSERT_CLOSE(found.score, two_budgets(&s, table, limits[i][0], limits[i][1]), 1e-12);
+        BK_ASSERT_CLOSE(found.score, score_of(table, &found.arch, NULL), 1e-12);
+        CU_ASSERT(!limits[i][0] || found.cost.params <= limits[i][0]);
+        CU_ASSERT(!limits[i][1] || found.cost.macs <= limits[i][1]);
+    }
+    release_tables(&s, table);
+    fixture_close(&f);
+}
+
+BK_SUITE({ "brute force on a small space", test_brute_force }, { "released ratings", test_released_tables },
+         { "a space of 4^18", test_large_space })

@@ -438,6 +438,38 @@ static void test_resume(void)
     world_close(&w);
 }
 
+/* After the first epoch an iteration allocates nothing, on a backend that keeps its plans. */
+static void test_no_allocation(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_progress p = { .struct_size = sizeof p };
+    struct world w;
+    const struct bk_found_plugin *found;
+    world_open(&w, BK_F32, 20, 4);
+    if (bk_registry_find(w.f.registry, BK_KIND_BACKEND, "cpu", &found, &err)) {
+        world_close(&w);
+        BK_SKIP("no backend 'cpu'");
+    }
+    struct bk_instance *backend = fixture_get(&w.f, BK_KIND_BACKEND, "cpu", NULL);
+    bk_device_close(w.device);
+    BK_ASSERT_OK(bk_device_open(bk_instance_iface(backend), backend->state, 0, BK_REPEATABLE, 1, &w.device, &err));
+    w.env.device = w.device;
+    struct bk_bundle *first = enter_block_1(&w);
+    struct bk_instance *i = fixture_get(&w.f, BK_KIND_TRAINER, "ensemble_bootstrap", OPTIONS("epochs=12", "batch=6", "accumulate=2", "hidden=8", "embed=6"));
+    const struct bk_trainer_iface *t = bk_instance_iface(i);
+    BK_ASSERT_OK(t->begin(i->state, &w.env, first, &err));
+    for (int s = 0; s < 24; s++)
+        BK_ASSERT_OK(t->advance(i->state, 0, &p, &err));
+    bk_alloc_fail_after(1);
+    int rc = t->advance(i->state, 1e9, &p, &err);
+    bk_alloc_fail_after(0);
+    BK_ASSERT_OK(rc);
+    CU_ASSERT_EQUAL(p.done, 1);
+    t->end(i->state);
+    bk_bundle_free(first);
+    world_close(&w);
+}
+
 static void test_refusals(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -458,4 +490,5 @@ static void test_refusals(void)
 BK_SUITE({ "gradient of the first block", test_gradient_of_first_block },
          { "gradient behind a prefix", test_gradient_behind_a_prefix }, { "learning rates", test_learning_rates },
          { "target follows", test_target_follows }, { "prefix", test_prefix }, { "one path", test_one_path },
-         { "resume gives the same bytes", test_resume }, { "refusals", test_refusals })
+         { "resume gives the same bytes", test_resume }, { "no allocation", test_no_allocation },
+         { "refusals", test_refusals })

@@ -240,8 +240,12 @@ static int begin(void *state, const struct bk_env *env, const struct bk_bundle *
 /* Mean of L_p since the last call; BK_ENUMERIC when training has diverged. */
 static int take_loss(struct bootstrap *t, double *loss, struct bk_error *err)
 {
-    double sum;
-    BK_TRY(bk_tensor_read_f64(t->loss_sum, &sum, err));
+    union {
+        float f32;
+        double f64;
+    } v;
+    BK_TRY(bk_tensor_read(t->loss_sum, &v, err));       /* raw: a conversion would need memory */
+    double sum = t->loss_sum->dtype == BK_F64 ? v.f64 : (double)v.f32;
     BK_TRY(bk_tensor_zero(t->loss_sum, err));
     *loss = t->n_loss ? sum / (double)t->n_loss : 0;
     t->n_loss = 0;
