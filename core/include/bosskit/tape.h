@@ -64,7 +64,10 @@ BK_API int bk_tensor_set_grad(struct bk_tensor *t, struct bk_tensor *g,
                               struct bk_error *err) BK_MUST_USE;
 /** The persistent gradient of a parameter, or NULL. */
 BK_API struct bk_tensor *bk_tensor_get_grad(const struct bk_tensor *t);
-/** Let `copy` (a parameter in another type) send its gradient where `t` sends it. */
+/**
+ * Let `copy` (a parameter in another type, of the same shape) send its gradient where `t` sends it. The copy borrows:
+ * free it, or take its gradient away, before `t`.
+ */
 BK_API void bk_tensor_share_grad(struct bk_tensor *copy, const struct bk_tensor *t);
 /** Has anything been added to this parameter's gradient since bk_tensor_clear_touched()? */
 BK_API bool bk_tensor_is_touched(const struct bk_tensor *t);
