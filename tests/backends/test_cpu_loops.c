@@ -586,7 +586,7 @@ static void test_every_kernel(void)
 /* The same loops as other processors run them. */
 static void test_older_processors(void)
 {
-    static const char *const isas[] = { "avx2", "base" };
+    static const char *const isas[] = { "avx512_plain", "avx2", "base" };
     for (size_t i = 0; i < BK_ARRAY_LEN(isas); i++) {
         cpu_isa = isas[i];
         test_norm();

@@ -313,7 +313,7 @@ static void test_no_slow_implementation(void)
 /* Depthwise gradient and pooled head are our own loops. */
 static void test_older_processors(void)
 {
-    static const char *const isas[] = { "avx2", "base" };
+    static const char *const isas[] = { "avx512_plain", "avx2", "base" };
     for (size_t i = 0; i < BK_ARRAY_LEN(isas); i++) {
         cpu_isa = isas[i];
         test_convolution();

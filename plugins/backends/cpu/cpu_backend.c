@@ -116,10 +116,11 @@ static int zero_memory(void *state, void *dst, size_t nbytes, struct bk_error *e
 
 /* ---- life cycle -------------------------------------------------------------------------------- */
 
-enum isa { ISA_AUTO = 1, ISA_AVX512, ISA_AVX2, ISA_BASE };
+enum isa { ISA_AUTO = 1, ISA_AVX512, ISA_AVX512_PLAIN, ISA_AVX2, ISA_BASE };
 
 static const struct bk_choice isas[] = {
-    { "auto", ISA_AUTO }, { "avx512", ISA_AVX512 }, { "avx2", ISA_AVX2 }, { "base", ISA_BASE }, { NULL, 0 },
+    { "auto", ISA_AUTO }, { "avx512", ISA_AVX512 }, { "avx512_plain", ISA_AVX512_PLAIN },
+    { "avx2", ISA_AVX2 }, { "base", ISA_BASE }, { NULL, 0 },
 };
 
 static bool has_avx512(void)
@@ -135,6 +136,11 @@ static bool has_avx2(void)
            __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 }
 
+static const struct cpu_loops *avx512_loops(void)
+{
+    return __builtin_cpu_supports("avx512bf16") ? &cpu_loops_v4bf16 : &cpu_loops_v4;
+}
+
 /* NULL when the processor lacks what was asked for. */
 static const struct cpu_loops *pick_loops(int32_t isa)
 {
@@ -144,10 +150,12 @@ static const struct cpu_loops *pick_loops(int32_t isa)
         return &cpu_loops_base;
     case ISA_AVX2:
         return has_avx2() ? &cpu_loops_v3 : NULL;
-    case ISA_AVX512:
+    case ISA_AVX512_PLAIN:      /* without its bf16 conversions */
         return has_avx512() ? &cpu_loops_v4 : NULL;
+    case ISA_AVX512:
+        return has_avx512() ? avx512_loops() : NULL;
     default:
-        return has_avx512() ? &cpu_loops_v4 : has_avx2() ? &cpu_loops_v3 : &cpu_loops_base;
+        return has_avx512() ? avx512_loops() : has_avx2() ? &cpu_loops_v3 : &cpu_loops_base;
     }
 }
 

@@ -263,24 +263,34 @@ static int carve(struct cpu *cpu, const struct head *h, struct head_work *b, str
 }
 
 /* Gradients of scale and offset, v, and dy turned into dz. */
-static void scale_gradients(const struct bk_kernel_args *args, const struct head *h,
-                            const struct head_work *b)
+static int scale_gradients(struct cpu *cpu, const struct bk_kernel_args *args,
+                           const struct head *h, const struct head_work *b, struct bk_error *err)
 {
     const float *scale = args->in[3]->data, *rstd = args->in[7]->data;
+    double *sum;                /* [K] sum of dy, then [K] sum of dy z */
+    float *a;
+    int rc = cpu_scratch(cpu, CPU_SCRATCH_SUMS, (size_t)h->k * 2 * sizeof *sum, &sum, err);
+    if (!rc)
+        rc = cpu_scratch(cpu, CPU_SCRATCH_PARAMS, (size_t)h->k * sizeof *a, &a, err);
+    if (rc)
+        return rc;
+    memset(sum, 0, (size_t)h->k * 2 * sizeof *sum);
+    memset(a, 0, (size_t)h->k * sizeof *a);
+    struct cpu_norm_job job = { .n_dy = 1, .dy = { b->dz }, .x = { b->z }, .mean = { a } };
+    cpu->loops->norm_reduce[0][0](&job, 0, h->n, h->k, h->k, sum);
     for (int64_t k = 0; k < h->k; k++) {
-        double sum = 0, dot = 0, r = (double)rstd[k];
-        for (int64_t n = 0; n < h->n; n++) {
-            double dy = (double)b->dz[n * h->k + k];
-            sum += dy;
-            dot += dy * (double)b->z[n * h->k + k];
-            b->dz[n * h->k + k] *= scale[k] * rstd[k];
-        }
+        double r = (double)rstd[k], dot = sum[h->k + k];
+        a[k] = scale[k] * rstd[k];
         b->v[k] = (float)(-0.5 * (double)scale[k] * r * r * r * dot);
         if (args->out[2])
             ((float *)args->out[2]->data)[k] += (float)(r * dot);
         if (args->out[3])
-            ((float *)args->out[3]->data)[k] += (float)sum;
+            ((float *)args->out[3]->data)[k] += (float)sum[k];
     }
+    for (int64_t n = 0; n < h->n; n++)
+        for (int64_t k = 0; k < h->k; k++)
+            b->dz[n * h->k + k] *= a[k];
+    return BK_OK;
 }
 
 static int weight_gradient(const struct bk_kernel_args *args, const struct head *h,
@@ -340,10 +350,9 @@ int cpu_pooled_head_dx(struct cpu *cpu, const struct bk_kernel_args *args, struc
     else
         memcpy(b.dz, dy->data, (size_t)(h.n * h.k) * sizeof(float));
     rc = cpu_sgemm(false, true, h.n, h.k, h.c, 1, b.u, h.c, w, h.c, 0, b.z, h.k, err);
-    if (rc)
-        return rc;
-    scale_gradients(args, &h, &b);
-    if (args->out[1])
+    if (!rc)
+        rc = scale_gradients(cpu, args, &h, &b, err);
+    if (!rc && args->out[1])
         rc = weight_gradient(args, &h, &b, err);
     if (rc || !args->out[0])
         return rc;

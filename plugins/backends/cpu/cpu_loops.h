@@ -1,6 +1,6 @@
 /*
  * cpu_loops.h: the inner loops of the cpu backend as one table of functions, compiled once per instruction set
- * (cpu_isa_base.c, cpu_isa_v3.c, cpu_isa_v4.c include the bodies cpu_loops_*.h) and chosen when the backend opens.
+ * (cpu_isa_*.c include the bodies cpu_loops_*.h) and chosen when the backend opens.
  *
  * Every loop works on plain arrays in one thread. Where a member is an array, index 0 takes f32 activations and index 1
  * bf16; channel parameters, sums and statistics are f32 or f64 always. "Rows of cols" means contiguous rows.
@@ -102,6 +102,6 @@ struct cpu_loops {
                     int64_t n);
 };
 
-extern const struct cpu_loops cpu_loops_base, cpu_loops_v3, cpu_loops_v4;
+extern const struct cpu_loops cpu_loops_base, cpu_loops_v3, cpu_loops_v4, cpu_loops_v4bf16;
 
 #endif

@@ -40,6 +40,9 @@ INLINE vf vwiden(vh h)
 /* Round to nearest even; NaN stays NaN. */
 INLINE vh vnarrow(vf v)
 {
+#if defined(__AVX512BF16__)
+    return (vh)_mm512_cvtneps_pbh((__m512)v);   /* the same, but denormal numbers become zero */
+#else
     vu u = (vu)v;
     vu r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
 #if defined(__AVX512F__)
@@ -50,6 +53,7 @@ INLINE vh vnarrow(vf v)
     vu nan = (vu)(v != v);
     r = (r & ~nan) | (((u >> 16) | 0x40u) & nan);
     return __builtin_convertvector(r, vh);
+#endif
 #endif
 }
 
