@@ -4,7 +4,7 @@
  */
 #include "method_data.h"
 
-enum { N_IMAGES = 5, SIDE = 12 };
+enum { N_IMAGES = 16, SIDE = 12 };
 
 static struct bk_path fixed_path[BK_MAX_SAMPLED];
 static int32_t n_fixed;
@@ -37,7 +37,7 @@ static int32_t read_paths(const struct bk_bundle *b, const char *key, struct bk_
 /* The fixture's images as the training split of a cache of their own. */
 static struct bk_images *store_images(struct world *w, const struct bk_bundle *data)
 {
-    static const uint32_t index[N_IMAGES] = { 0, 1, 2, 3, 4 };
+    static uint32_t index[N_IMAGES];
     struct bk_error err = BK_ERROR_INIT;
     const struct bk_bundle_entry *e = bk_bundle_find(data, "images");
     struct bk_images_writer *writer;
@@ -47,6 +47,7 @@ static struct bk_images *store_images(struct world *w, const struct bk_bundle *d
     snprintf(path, sizeof path, "%s/step.images", w->cache);
     BK_ASSERT_OK(bk_images_create(path, &writer, &err));
     for (int i = 0; i < N_IMAGES; i++) {
+        index[i] = (uint32_t)i;
         struct bk_image image = { (const uint8_t *)e->data + i * SIDE * SIDE * 3, SIDE, SIDE, 0 };
         BK_ASSERT_OK(bk_images_add(writer, &image, &err));
     }
@@ -125,7 +126,7 @@ static struct bk_bundle *train_fixture(struct world *w, const struct bk_bundle *
 {
     struct bk_error err = BK_ERROR_INIT;
     struct bk_instance *i = fixture_get(&w->f, BK_KIND_TRAINER, "ensemble_bootstrap",
-                                        OPTIONS("epochs=1", "batch=5", "accumulate=1", "lr=0.3", "lr_step=epoch",
+                                        OPTIONS("epochs=1", "batch=16", "accumulate=1", "lr=0.3", "lr_step=epoch",
                                                 "warmup_epochs=0.0", "hidden=24", "embed=12"));
     const struct bk_trainer_iface *t = bk_instance_iface(i);
     struct bk_progress p = { .struct_size = sizeof p };
