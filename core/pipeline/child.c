@@ -51,7 +51,7 @@ static void take_progress(struct relay *r, char *s)
 static void take_line(struct relay *r, char *s)
 {
     if (s[0] != '\x01') {
-        if (s[0]) {
+        if (s[0] && !r->error.code) {       /* after its last sentence the program repeats it for people */
             remember(r, s);
             bk_log(BK_LOG_WARN, "%s", s);
         }
@@ -113,6 +113,8 @@ static int start(const struct bk_child *c, pid_t *pid, int *fd, struct bk_error 
 
     if (!program || !program[0])
         program = "/proc/self/exe";
+    /* short spinning at OpenMP barriers: with other work on the cores, spinning for long costs whole time slices */
+    (void)setenv("GOMP_SPINCOUNT", "20000", 0);
     if (pipe2(ends, O_CLOEXEC))
         return bk_fail_errno(err, BK_EIO, "cannot make a pipe");
     *pid = fork();
