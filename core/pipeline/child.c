@@ -115,6 +115,8 @@ static int start(const struct bk_child *c, pid_t *pid, int *fd, struct bk_error 
         program = "/proc/self/exe";
     /* short spinning at OpenMP barriers: with other work on the cores, spinning for long costs whole time slices */
     (void)setenv("GOMP_SPINCOUNT", "20000", 0);
+    /* teams smaller than asked for stop oneDNN for ever */
+    (void)setenv("OMP_DYNAMIC", "false", 1);
     if (pipe2(ends, O_CLOEXEC))
         return bk_fail_errno(err, BK_EIO, "cannot make a pipe");
     *pid = fork();

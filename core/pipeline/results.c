@@ -183,6 +183,17 @@ static int fill_entry(const struct bk_plan *p, const struct bk_plan_row *r, doub
     return rc;
 }
 
+/** What rater.offset adds to a summed rating; searchers work without it. */
+static double offset_sum(const struct bk_row *row)
+{
+    double sum = 0;
+    if (!(bk_row_rater(row)->flags & BK_RATER_BLOCKS))
+        return 0;
+    for (int32_t k = 0; k < row->space.info.n_blocks; k++)
+        sum += (row->rater.n_weights ? row->rater.weight[k] : 1) * row->rater.offset;
+    return sum;
+}
+
 static int fill_found(const struct bk_plan_row *r, struct bk_report_entry *e, struct bk_error *err)
 {
     struct bk_text path = BK_TEXT_INIT;
@@ -199,7 +210,7 @@ static int fill_found(const struct bk_plan_row *r, struct bk_report_entry *e, st
         rc = bk_fail(err, BK_EDATA, "'%s' is damaged", bk_text_get(&path));
     if (!rc) {
         e->found_arch = bk_strdup(arch);
-        e->found_score = json_number_value(json_object_get(o, "score"));
+        e->found_score = json_number_value(json_object_get(o, "score")) + offset_sum(r->row);
         e->found_params = json_number_value(json_object_get(o, "params"));
         e->found_macs = json_number_value(json_object_get(o, "macs"));
         e->found_truth = NAN;

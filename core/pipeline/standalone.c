@@ -143,8 +143,10 @@ static int train_step(struct alone *a, double *loss_value, struct bk_error *err)
     BK_TRY(bk_optim_step(a->optim, a->o->lr * bk_schedule_cosine((double)a->step, (double)a->n_steps), err));
     BK_TRY(bk_weights_zero_grad(a->weights, err));
     a->step++;
-    if (a->step % LOOK_EVERY == 0 || a->step == a->n_steps)
+    if (a->step % LOOK_EVERY == 0 || a->step == a->n_steps) {
         BK_TRY(read_loss(loss, loss_value, err));
+        bk_log(BK_LOG_TRACE, "step %lld: loss %.4f", (long long)a->step, *loss_value);
+    }
     return BK_OK;
 }
 
