@@ -41,7 +41,7 @@ BK_API struct bk_value *bk_value_dup(const struct bk_value *v);       /* NULL wh
 
 /** Child by dotted path ("trainer.epochs"); NULL when absent. Borrowed. */
 BK_API struct bk_value *bk_value_find(const struct bk_value *group, const char *path);
-/** Merge `from` over `into`: groups recursively, everything else replaced; origins come along, `label` (may be NULL) is put before them. */
+/** Merge `from` over `into`: groups recursively (but replaced when their `plugin` differs), everything else replaced; origins come along, `label` (may be NULL) is put before them. */
 BK_API int bk_value_merge(struct bk_value *into, const struct bk_value *from, const char *label,
                           struct bk_error *err) BK_MUST_USE;
 /** Set "a.b.c" from the text of a command-line override; the text is parsed as a libconfig value, or taken as a string. Missing groups are made. */

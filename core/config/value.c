@@ -139,11 +139,18 @@ static int label_origins(struct bk_value *v, const char *label)
     return BK_OK;
 }
 
+/** A group that names another plugin is another group: the options of the old one mean nothing to it. */
+static bool names_other_plugin(const struct bk_value *have, const struct bk_value *from)
+{
+    const struct bk_value *a = bk__value_child(have, "plugin", 6), *b = bk__value_child(from, "plugin", 6);
+    return a && b && a->type == BK_VALUE_TEXT && b->type == BK_VALUE_TEXT && strcmp(a->text, b->text) != 0;
+}
+
 static int merge_child(struct bk_value *into, const struct bk_value *from, const char *label,
                        struct bk_error *err)
 {
     struct bk_value *have = bk__value_child(into, from->name, strlen(from->name));
-    if (have && have->type == BK_VALUE_GROUP && from->type == BK_VALUE_GROUP)
+    if (have && have->type == BK_VALUE_GROUP && from->type == BK_VALUE_GROUP && !names_other_plugin(have, from))
         return bk_value_merge(have, from, label, err);
     struct bk_value *copy = bk_value_dup(from);
     if (!copy || (label && label_origins(copy, label))) {

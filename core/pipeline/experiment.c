@@ -80,12 +80,6 @@ static int expand_short_parts(struct bk_value *root, struct bk_error *err)
     return BK_OK;
 }
 
-static bool names_other_plugin(const struct bk_value *into, const struct bk_value *from)
-{
-    const struct bk_value *a = bk_value_find(into, "plugin"), *b = bk_value_find(from, "plugin");
-    return b && b->type == BK_VALUE_TEXT && (!a || a->type != BK_VALUE_TEXT || strcmp(a->text, b->text) != 0);
-}
-
 int bk__overlay(struct bk_value *into, const struct bk_value *from, const char *label, struct bk_error *err)
 {
     struct bk_value *copy = bk_value_dup(from);
@@ -93,12 +87,6 @@ int bk__overlay(struct bk_value *into, const struct bk_value *from, const char *
 
     if (!rc)
         rc = expand_short_parts(into, err);
-    for (size_t i = 0; !rc && i < copy->n; i++) {
-        const struct bk_value *part = copy->child[i];
-        const struct bk_value *old = part->name && bk__part_kind(part->name) ? bk_value_find(into, part->name) : NULL;
-        if (old && part->type == BK_VALUE_GROUP && old->type == BK_VALUE_GROUP && names_other_plugin(old, part))
-            bk_value_free(bk__tree_detach(into, part->name));
-    }
     if (!rc)
         rc = bk_value_merge(into, copy, label, err);
     bk_value_free(copy);

@@ -60,7 +60,7 @@ static void test_mistakes(void)
 static void test_missing_truth(void)
 {
     NEED_PLUGINS();
-    bk_scratch_write(&s, "file.cfg", "@include \"tiny.cfg\"\nrater = { plugin = \"params\"; };\n"
+    bk_scratch_write(&s, "file.cfg", "@include \"tiny.cfg\"\nrater = { plugin = \"params\"; };\nsearcher = { plugin = \"random\"; };\n"
                                      "truth = { source = \"file\"; hint = \"ask a friend\"; };\n");
     bk_scratch_write(&s, "truth.csv", "arch,a,b\n4:4:4:4:4,1,2\n8:8:8:8:8,2,1\n4:4:4:4:8,3,3\n");
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "file.cfg"), 5);
@@ -78,7 +78,7 @@ static void test_tolerance(void)
 {
     NEED_PLUGINS();
     bk_scratch_write(&s, "truth.csv", "arch,a\n4:4:4:4:4,1\n8:8:8:8:8,3\n4:4:4:4:8,2\n");
-    bk_scratch_write(&s, "file.cfg", "@include \"tiny.cfg\"\nrater = { plugin = \"params\"; };\n"
+    bk_scratch_write(&s, "file.cfg", "@include \"tiny.cfg\"\nrater = { plugin = \"params\"; };\nsearcher = { plugin = \"random\"; };\n"
                                      "truth = { source = \"file\"; file = \"truth.csv\"; };\n"
                                      "report = { tolerance = 0.1; published = { kendall_tau = 0.5; }; };\n");
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "file.cfg"), 7);

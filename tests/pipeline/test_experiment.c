@@ -7,15 +7,16 @@
 #include <bosskit/file.h>
 #include <unistd.h>
 
-static struct bk_experiment *read_text(const char *text, const char *const *overrides, size_t n, struct bk_error *err)
+static struct bk_experiment *read_text(const char *config, const char *const *overrides, size_t n, struct bk_error *why)
 {
+    struct bk_error err = BK_ERROR_INIT;
     char path[] = "/tmp/bosskit-experiment-XXXXXX";
     struct bk_experiment *e = NULL;
     int fd = mkstemp(path);
     CU_ASSERT_FATAL(fd >= 0);
     close(fd);
-    BK_ASSERT_OK(bk_file_write(path, text, strlen(text), err));
-    if (bk_experiment_read(path, overrides, n, &e, err))
+    BK_ASSERT_OK(bk_file_write(path, config, strlen(config), &err));
+    if (bk_experiment_read(path, overrides, n, &e, why))
         e = NULL;
     (void)unlink(path);
     return e;
