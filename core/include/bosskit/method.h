@@ -56,7 +56,7 @@ struct bk_env {
     struct bk_device *device;
     const struct bk_host *host;
     const struct bk_space *space;
-    const struct bk_data *data;         /* NULL for parts that need none */
+    const struct bk_data *data;         /* for parts that need none only info.n_classes is set */
     const struct bk_sampler *sampler;   /* NULL for raters and searchers */
     uint64_t seed;
     int32_t block;                      /* the block to train or rate */
