@@ -4,40 +4,15 @@
  */
 #include "cli/cli.h"
 #include "cli/cli_experiment.h"
+#include "pipeline/plain_host.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static void host_log(void *ctx, int32_t level, const char *line)
-{
-    (void)ctx;
-    bk_log(level >= BK_LOG_ERROR && level <= BK_LOG_TRACE ? (enum bk_log_level)level : BK_LOG_INFO, "%s", line);
-}
-
-static void host_progress(void *ctx, double done, double total, const char *unit, const char *note)
-{
-    (void)ctx, (void)done, (void)total, (void)unit, (void)note;
-}
-
-static bool host_cancelled(void *ctx)
-{
-    (void)ctx;
-    return false;
-}
-
-static const void *host_extension(void *ctx, const char *id)
-{
-    (void)ctx, (void)id;
-    return NULL;
-}
-
 static int check_rows(const struct bk__cli_experiment *x, struct bk_row **rows, struct bk_error *err)
 {
-    const struct bk_host host = { .struct_size = sizeof host, .abi_minor = BK_ABI_MINOR, .log = host_log,
-                                  .progress = host_progress, .cancelled = host_cancelled,
-                                  .get_extension = host_extension };
     for (size_t i = 0; i < x->experiment->n_rows; i++) {
-        int rc = bk_row_open(x->registry, &x->experiment->row[i], &host, &rows[i], err);
+        int rc = bk_row_open(x->registry, &x->experiment->row[i], &bk__plain_host, &rows[i], err);
         if (rc) {
             if (x->experiment->n_rows > 1)
                 bk_context(err, "row '%s'", x->experiment->row[i].name);

@@ -3,6 +3,7 @@
  * become one. Printing it is plan_print.c's, running it run.c's.
  */
 #include "pipeline/child.h"
+#include "pipeline/plain_host.h"
 #include "pipeline/plan.h"
 
 #include <stdio.h>
@@ -292,39 +293,13 @@ static int plan_row(struct bk_plan *p, struct bk_plan_row *row, struct bk_error 
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
-static void host_log(void *ctx, int32_t level, const char *line)
-{
-    (void)ctx;
-    bk_log(level >= BK_LOG_ERROR && level <= BK_LOG_TRACE ? (enum bk_log_level)level : BK_LOG_INFO, "%s", line);
-}
-
-static void host_progress(void *ctx, double done, double total, const char *unit, const char *note)
-{
-    (void)ctx, (void)done, (void)total, (void)unit, (void)note;
-}
-
-static bool host_cancelled(void *ctx)
-{
-    (void)ctx;
-    return bk__interrupted();
-}
-
-static const void *host_extension(void *ctx, const char *id)
-{
-    (void)ctx, (void)id;
-    return NULL;
-}
-
 static int open_rows(struct bk_plan *p, struct bk_error *err)
 {
-    const struct bk_host host = { .struct_size = sizeof host, .abi_minor = BK_ABI_MINOR, .log = host_log,
-                                  .progress = host_progress, .cancelled = host_cancelled,
-                                  .get_extension = host_extension };
     p->row = bk_zalloc(p->experiment->n_rows * sizeof *p->row);
     if (!p->row)
         return out_of_memory(err);
     for (; p->n_rows < p->experiment->n_rows; p->n_rows++) {
-        int rc = bk_row_open(p->registry, &p->experiment->row[p->n_rows], &host, &p->row[p->n_rows].row, err);
+        int rc = bk_row_open(p->registry, &p->experiment->row[p->n_rows], &bk__plain_host, &p->row[p->n_rows].row, err);
         if (rc) {
             if (p->experiment->n_rows > 1)
                 bk_context(err, "row '%s'", p->experiment->row[p->n_rows].name);

@@ -3,6 +3,7 @@
  * function, say how it ended. The parent publishes; this process only writes files into the directory it was given.
  */
 #include "pipeline/child.h"
+#include "pipeline/plain_host.h"
 
 #include <bosskit/file.h>
 #include <signal.h>
@@ -28,12 +29,6 @@ static void sink(void *user, enum bk_log_level level, const char *line)
     fprintf(stderr, "\x01L%d%s\n", (int)level, line);
 }
 
-static void host_log(void *ctx, int32_t level, const char *line)
-{
-    (void)ctx;
-    bk_log(level >= BK_LOG_ERROR && level <= BK_LOG_TRACE ? (enum bk_log_level)level : BK_LOG_INFO, "%s", line);
-}
-
 static void host_progress(void *ctx, double done, double total, const char *unit, const char *note)
 {
     double *last = ctx, now = bk_now();
@@ -41,18 +36,6 @@ static void host_progress(void *ctx, double done, double total, const char *unit
         return;
     *last = now;
     bk__say_progress(done, total, unit, note);
-}
-
-static bool host_cancelled(void *ctx)
-{
-    (void)ctx;
-    return bk__interrupted();
-}
-
-static const void *host_extension(void *ctx, const char *id)
-{
-    (void)ctx, (void)id;
-    return NULL;
 }
 
 /* ---- opening -------------------------------------------------------------------------------------------------- */
@@ -219,9 +202,9 @@ int bk_stage_main(const char *spec_path, struct bk_error *err)
     struct bk_env env = { 0 };
     struct bk_stage_job job = { .env = &env };
     double last = 0;
-    const struct bk_host host = { .struct_size = sizeof host, .abi_minor = BK_ABI_MINOR, .ctx = &last, .log = host_log,
-                                  .progress = host_progress, .cancelled = host_cancelled,
-                                  .get_extension = host_extension };
+    struct bk_host host = bk__plain_host;
+    host.ctx = &last;
+    host.progress = host_progress;
     json_t *spec = NULL;
 
     bk__interrupt_install();
