@@ -239,6 +239,44 @@ int bk_forward_linear(struct bk_forward *f, int32_t slot, struct bk_tensor *x,
     return BK_OK;
 }
 
+int bk_forward_se(struct bk_forward *f, int32_t reduce_slot, int32_t expand_slot, uint32_t activation,
+                  struct bk_tensor *x, struct bk_tensor **y, struct bk_error *err)
+{
+    struct bk_tensor *s;
+
+    BK_TRY(bk_global_pool(f->tape, x, &s, err));
+    BK_TRY(bk_forward_linear(f, reduce_slot, s, &s, err));
+    BK_TRY(bk_activation(f->tape, s, activation, &s, err));
+    BK_TRY(bk_forward_linear(f, expand_slot, s, &s, err));
+    BK_TRY(bk_activation(f->tape, s, BK_ACT_SIGMOID, &s, err));
+    if (bk_scale_channels(f->tape, x, s, y, err))
+        return bk_context(err, "'%s'", slot_name(f, expand_slot));
+    return BK_OK;
+}
+
+static int drop(struct bk_forward *f, uint32_t stream, double rate, int64_t group, struct bk_tensor *x,
+                struct bk_tensor **y, struct bk_error *err)
+{
+    struct bk_dropout_attr attr = { .p = f->training ? rate : 0, .group = group, .seed = f->seed,
+                                    .step = f->step, .stream = stream };
+
+    return bk_dropout(f->tape, x, &attr, y, err);
+}
+
+int bk_forward_drop_path(struct bk_forward *f, uint32_t stream, double rate, struct bk_tensor *x,
+                         struct bk_tensor **y, struct bk_error *err)
+{
+    int64_t images = x->rank && x->dim[0] ? x->dim[0] : 1;
+
+    return drop(f, stream, rate, bk_tensor_numel(x) / images, x, y, err);
+}
+
+int bk_forward_dropout(struct bk_forward *f, uint32_t stream, double rate, struct bk_tensor *x,
+                       struct bk_tensor **y, struct bk_error *err)
+{
+    return drop(f, stream, rate, 1, x, y, err);
+}
+
 int bk_forward_pooled_head(struct bk_forward *f, int32_t conv_slot, int32_t norm_slot,
                            struct bk_tensor *x, struct bk_tensor **y, struct bk_error *err)
 {

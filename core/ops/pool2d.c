@@ -38,6 +38,16 @@ static int backward_global(struct bk_tape *tape, const struct bk_node *node, str
     return bk__target_done(tape, x, dx, err);
 }
 
+/* Positions of the window along n pixels, as PyTorch counts them; 0 when it does not fit. */
+static int64_t windows(int64_t n, const struct bk_pool2d_attr *attr)
+{
+    int64_t room = n + 2 * attr->pad - attr->size + (attr->ceil ? attr->stride - 1 : 0);
+    if (room < 0)
+        return 0;
+    int64_t count = room / attr->stride + 1;
+    return attr->ceil && (count - 1) * attr->stride >= n + attr->pad ? count - 1 : count;
+}
+
 static int pool2d(struct bk_tape *tape, uint32_t kernel, bk_backward_fn backward, struct bk_tensor *x,
                   const struct bk_pool2d_attr *attr, struct bk_tensor **y, struct bk_error *err)
 {
@@ -46,11 +56,10 @@ static int pool2d(struct bk_tape *tape, uint32_t kernel, bk_backward_fn backward
     if (attr->size < 1 || attr->stride < 1 || attr->pad < 0 || attr->pad >= attr->size)
         return bk_fail(err, BK_EINVAL, "%s: size %d, stride %d, pad %d; legal are 1 and up, 1 and up, 0..size - 1",
                        bk_kernel_name(kernel), attr->size, attr->stride, attr->pad);
-    if (attr->size > x->dim[1] + 2 * attr->pad || attr->size > x->dim[2] + 2 * attr->pad)
+    int64_t dim[4] = { x->dim[0], windows(x->dim[1], attr), windows(x->dim[2], attr), x->dim[3] };
+    if (!dim[1] || !dim[2])
         return bk_fail(err, BK_ESHAPE, "%s: window of %d is larger than input %s with padding %d", bk_kernel_name(kernel),
                        attr->size, bk_tensor_describe(x, buf), attr->pad);
-    int64_t dim[4] = { x->dim[0], (x->dim[1] + 2 * attr->pad - attr->size) / attr->stride + 1,
-                       (x->dim[2] + 2 * attr->pad - attr->size) / attr->stride + 1, x->dim[3] };
     struct bk_node node = { .backward = backward, .in = { x }, .n_in = 1 };
     BK_TRY(bk_tape_tensor(tape, x->dtype, 4, dim, &node.y, err));
     struct bk_kernel_args args = { .in = { x }, .out = { node.y }, .n_in = 1, .n_out = 1, .attr = attr };

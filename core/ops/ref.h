@@ -57,7 +57,13 @@ typedef int (*bk__ref_fn)(struct bk__ref *r, const struct bk_kernel_args *a);
     X(COSINE_LOSS, cosine_loss) X(COSINE_LOSS_DX, cosine_loss_dx)                        \
     X(CROSS_ENTROPY, cross_entropy) X(CROSS_ENTROPY_DX, cross_entropy_dx)                \
     X(SGD_STEP, sgd_step) X(LARS_STEP, lars_step)                                        \
-    X(ADAMW_STEP, adamw_step) X(RMSPROP_STEP, rmsprop_step)
+    X(ADAMW_STEP, adamw_step) X(RMSPROP_STEP, rmsprop_step)                              \
+    X(ACTIVATION, activation) X(ACTIVATION_DX, activation_dx)                            \
+    X(SCALE_CHANNELS, scale_channels) X(SCALE_CHANNELS_DX, scale_channels_dx)            \
+    X(ATTENTION, attention) X(ATTENTION_DX, attention_dx) X(DROPOUT, dropout)            \
+    X(MSE_LOSS, mse_loss) X(MSE_LOSS_DX, mse_loss_dx)                                    \
+    X(SOFT_CROSS_ENTROPY, soft_cross_entropy)                                            \
+    X(SOFT_CROSS_ENTROPY_DX, soft_cross_entropy_dx)
 
 #define BK__REF_DECLARE(kernel, name) int bk__ref_##name(struct bk__ref *r, const struct bk_kernel_args *a);
 BK__REF_KERNELS(BK__REF_DECLARE)

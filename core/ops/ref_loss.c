@@ -1,5 +1,5 @@
 /*
- * ops/ref_loss.c: unit rows, the cosine loss and cross entropy. Letters: B rows, D columns, O classes.
+ * ops/ref_loss.c: unit rows, the cosine loss, cross entropies and the squared error. Letters: B rows, D columns, O classes.
  */
 #include "ops/ref.h"
 #include <math.h>
@@ -84,6 +84,17 @@ static double wanted(double s, int64_t O, bool is_label)
     return (is_label ? 1 - s : 0) + s / (double)O;
 }
 
+static void to_log_softmax(double *v, int64_t O)
+{
+    double top = v[0], sum = 0;
+    for (int64_t o = 1; o < O; o++)
+        top = v[o] > top ? v[o] : top;
+    for (int64_t o = 0; o < O; o++)
+        sum += exp(v[o] - top);
+    for (int64_t o = 0; o < O; o++)
+        v[o] -= top + log(sum);
+}
+
 int bk__ref_cross_entropy(struct bk__ref *r, const struct bk_kernel_args *a)
 {
     const struct bk_cross_entropy_attr *attr = a->attr;
@@ -93,15 +104,11 @@ int bk__ref_cross_entropy(struct bk__ref *r, const struct bk_kernel_args *a)
     BK_TRY(bk__ref_check(r));
     BK_TRY(check_labels(r, a->in[1], O));
     for (int64_t n = 0; n < B; n++) {
-        double *pn = p + n * O, top = pn[0], sum = 0;
-        for (int64_t o = 1; o < O; o++)
-            top = pn[o] > top ? pn[o] : top;
-        for (int64_t o = 0; o < O; o++)
-            sum += exp(pn[o] - top);
+        double *pn = p + n * O;
+        to_log_softmax(pn, O);
         for (int64_t o = 0; o < O; o++) {
-            double log_p = pn[o] - top - log(sum);
-            loss -= wanted(attr->label_smoothing, O, o == label[n]) * log_p / (double)B;
-            pn[o] = exp(log_p);
+            loss -= wanted(attr->label_smoothing, O, o == label[n]) * pn[o] / (double)B;
+            pn[o] = exp(pn[o]);
         }
     }
     bk__ref_store(a->out[0], &loss);
@@ -121,5 +128,55 @@ int bk__ref_cross_entropy_dx(struct bk__ref *r, const struct bk_kernel_args *a)
             p[n * O + o] = *dloss / (double)B *
                            (p[n * O + o] - wanted(attr->label_smoothing, O, o == label[n]));
     bk__ref_store(a->out[0], p);
+    return BK_OK;
+}
+
+int bk__ref_soft_cross_entropy(struct bk__ref *r, const struct bk_kernel_args *a)
+{
+    int64_t B = a->in[0]->dim[0], O = a->in[0]->dim[1];
+    double *p = bk__ref_load(r, a->in[0]), *t = bk__ref_load(r, a->in[1]), loss = 0;
+    BK_TRY(bk__ref_check(r));
+    for (int64_t n = 0; n < B; n++)
+        to_log_softmax(p + n * O, O);
+    for (int64_t i = 0; i < B * O; i++) {
+        loss -= t[i] * p[i] / (double)B;
+        p[i] = exp(p[i]);
+    }
+    bk__ref_store(a->out[0], &loss);
+    bk__ref_store(a->out[1], p);
+    return BK_OK;
+}
+
+/* For rows of the target that sum to 1. */
+int bk__ref_soft_cross_entropy_dx(struct bk__ref *r, const struct bk_kernel_args *a)
+{
+    int64_t B = a->in[0]->dim[0], n = bk_tensor_numel(a->in[0]);
+    double *p = bk__ref_load(r, a->in[0]), *t = bk__ref_load(r, a->in[1]), *dloss = bk__ref_load(r, a->in[2]);
+    BK_TRY(bk__ref_check(r));
+    for (int64_t i = 0; i < n; i++)
+        p[i] = *dloss / (double)B * (p[i] - t[i]);
+    bk__ref_store(a->out[0], p);
+    return BK_OK;
+}
+
+int bk__ref_mse_loss(struct bk__ref *r, const struct bk_kernel_args *a)
+{
+    int64_t n = bk_tensor_numel(a->in[0]);
+    double *y = bk__ref_load(r, a->in[0]), *t = bk__ref_load(r, a->in[1]), loss = 0;
+    BK_TRY(bk__ref_check(r));
+    for (int64_t i = 0; i < n; i++)
+        loss += (y[i] - t[i]) * (y[i] - t[i]) / (double)n;
+    bk__ref_store(a->out[0], &loss);
+    return BK_OK;
+}
+
+int bk__ref_mse_loss_dx(struct bk__ref *r, const struct bk_kernel_args *a)
+{
+    int64_t n = bk_tensor_numel(a->in[0]);
+    double *y = bk__ref_load(r, a->in[0]), *t = bk__ref_load(r, a->in[1]), *dloss = bk__ref_load(r, a->in[2]);
+    BK_TRY(bk__ref_check(r));
+    for (int64_t i = 0; i < n; i++)
+        y[i] = 2 * *dloss / (double)n * (y[i] - t[i]);
+    bk__ref_store(a->out[0], y);
     return BK_OK;
 }

@@ -318,8 +318,93 @@ static void test_bf16(void)
     rig_close(&r);
 }
 
+/* ---- squeeze and excitation, stochastic depth ------------------------------------------------------------------ */
+
+static double logistic(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+/* y = x s, s = sigmoid(B silu(A mean(x) + a) + b) by loops. */
+static void test_se(void)
+{
+    static double x[N * H * W * CI];
+    double a[2 * CI], abias[2], b[CI * 2], bbias[CI];
+    struct bk_tensor *y = NULL;
+    int32_t reduce, expand;
+    struct rig r;
+
+    rig_open(&r, BK_F64);
+    bk_weights_free(r.w);
+    BK_ASSERT_OK(bk_net_linear(&r.net, "se.reduce", BK_PART_BACKBONE, 0, 2, CI, BK_INIT_NORMAL, 1, BK_INIT_NORMAL, 1,
+                               &reduce, &err));
+    BK_ASSERT_OK(bk_net_linear(&r.net, "se.expand", BK_PART_BACKBONE, 0, CI, 2, BK_INIT_NORMAL, 1, BK_INIT_NORMAL, 1,
+                               &expand, &err));
+    BK_ASSERT_OK(bk_weights_new(r.device, &r.net, BK_F64, &r.w, &err));
+    BK_ASSERT_OK(bk_weights_init(r.w, 3, &err));
+    r.f.weights = r.w;
+    memcpy(a, values(bk_weights_get(r.w, reduce)), sizeof a);
+    memcpy(abias, values(bk_weights_get(r.w, reduce + 1)), sizeof abias);
+    memcpy(b, values(bk_weights_get(r.w, expand)), sizeof b);
+    memcpy(bbias, values(bk_weights_get(r.w, expand + 1)), sizeof bbias);
+    struct bk_tensor *in = image(&r, CI, 0);
+    memcpy(x, values(in), sizeof x);
+    BK_ASSERT_OK(bk_forward_se(&r.f, reduce, expand, BK_ACT_SILU, in, &y, &err));
+    for (int n = 0; n < N; n++)
+        for (int c = 0; c < CI; c++) {
+            double z = bbias[c];
+            for (int h = 0; h < 2; h++) {
+                double u = abias[h];
+                for (int i = 0; i < H * W * CI; i++)
+                    u += a[h * CI + i % CI] * x[n * H * W * CI + i] / (H * W);
+                z += b[c * 2 + h] * u * logistic(u);
+            }
+            for (int p = 0; p < H * W; p++) {
+                int i = (n * H * W + p) * CI + c;
+                BK_ASSERT_CLOSE(value(y, i), x[i] * logistic(z), 1e-13);
+            }
+        }
+    CU_ASSERT_EQUAL(bk_forward_se(&r.f, expand, reduce, BK_ACT_SILU, in, &y, &err), BK_ESHAPE);
+    rig_close(&r);
+}
+
+/* Whole images vanish or double; evaluation leaves x alone. */
+static void test_drop_path(void)
+{
+    struct bk_tensor *x, *y = NULL;
+    int zeros = 0;
+    struct rig r;
+
+    rig_open(&r, BK_F64);
+    x = image(&r, CI, 0);
+    BK_ASSERT_OK(bk_forward_drop_path(&r.f, 1, 0.5, x, &y, &err));
+    CU_ASSERT_PTR_EQUAL(y, x);
+    r.f.training = true;
+    r.f.seed = 4;
+    BK_ASSERT_OK(bk_forward_drop_path(&r.f, 1, 0, x, &y, &err));
+    CU_ASSERT_PTR_EQUAL(y, x);
+    for (r.f.step = 0; r.f.step < 100; r.f.step++) {
+        BK_ASSERT_OK(bk_forward_drop_path(&r.f, 1, 0.5, x, &y, &err));
+        for (int n = 0; n < N; n++) {
+            int at = n * H * W * CI;
+            bool zero = value(y, at) == 0;
+            for (int i = at; i < at + H * W * CI; i++)
+                CU_ASSERT_EQUAL(value(y, i), zero ? 0 : 2 * value(x, i));
+            zeros += zero;
+        }
+    }
+    BK_ASSERT_CLOSE(zeros, 150, 5 * sqrt(300 * 0.25));
+    BK_ASSERT_OK(bk_forward_dropout(&r.f, 1, 0.5, x, &y, &err));
+    zeros = 0;
+    for (int i = 0; i < N * H * W * CI; i++)
+        zeros += value(y, i) == 0;
+    BK_ASSERT_CLOSE(zeros, 120, 5 * sqrt(240 * 0.25));
+    rig_close(&r);
+}
+
 BK_SUITE({ "slimmable convolution", test_slim_conv }, { "at full size", test_slim_conv_full },
          { "gradient of a slice", test_slim_gradient },
          { "statistics of the set", test_statistics_of_the_set },
          { "statistics of a store", test_statistics_of_a_store }, { "linear", test_linear },
-         { "pooled head", test_pooled_head }, { "bf16", test_bf16 })
+         { "pooled head", test_pooled_head }, { "bf16", test_bf16 }, { "squeeze and excitation", test_se },
+         { "drop path", test_drop_path })

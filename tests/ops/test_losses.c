@@ -29,8 +29,20 @@ static int run_cosine(struct op_run *r, struct bk_error *err)
     return bk_cosine_loss(r->tape, r->in[0], r->in[1], &r->y, err);
 }
 
+static int run_mse(struct op_run *r, struct bk_error *err)
+{
+    return bk_mse_loss(r->tape, r->in[0], r->in[1], &r->y, err);
+}
+
+static int run_soft(struct op_run *r, struct bk_error *err)
+{
+    return bk_soft_cross_entropy(r->tape, r->in[0], r->in[1], &r->y, err);
+}
+
 static void test_torch(void)
 {
+    torch_run("mse_loss", run_mse);
+    torch_run("soft_cross_entropy", run_soft);
     torch_run("linear", run_linear);
     torch_run("cross_entropy", run_entropy);
     torch_run("cosine_loss", run_cosine);
@@ -56,6 +68,32 @@ static void test_entropy(void)
             "label 2 of row 0 is outside 0..1");
     refused(bk_cross_entropy(b.tape, PUT(&b, BK_F32, 2, flat, 5, 2), labels, &attr, &loss, &err), &err, BK_ESHAPE,
             "labels is [2] i32");
+    bench_close(&b);
+}
+
+/* Against one-hot rows it is the cross entropy of labels; against its own softmax the entropy. */
+static void test_soft(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bench b = bench_open();
+    struct bk_tensor *loss, *huge = PUT(&b, BK_F32, 2, ((double[]){ 0, 3e4, 0, 0 }), 2, 2);
+    struct bk_tensor *t = PUT(&b, BK_F32, 2, ((double[]){ 0, 1, 0.5, 0.5 }), 2, 2);
+    BK_ASSERT_OK(bk_soft_cross_entropy(b.tape, huge, t, &loss, &err));
+    expect(loss, (double[]){ 0.5 * log(2) }, 1e-6);
+    refused(bk_soft_cross_entropy(b.tape, huge, PUT(&b, BK_BF16, 2, NULL, 2, 2), &loss, &err), &err, BK_ESHAPE,
+            "target [2,2] bf16 beside [2,2] f32");
+    bench_close(&b);
+}
+
+static void test_mse(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bench b = bench_open();
+    struct bk_tensor *loss, *y = PUT(&b, BK_BF16, 1, ((double[]){ 1, 2, 3, 4 }), 4);
+    BK_ASSERT_OK(bk_mse_loss(b.tape, y, PUT(&b, BK_BF16, 1, ((double[]){ 1, 0, 4, 1 }), 4), &loss, &err));
+    CU_ASSERT_EQUAL(loss->dtype, BK_F32);
+    expect(loss, (double[]){ 3.5 }, 0);
+    refused(bk_mse_loss(b.tape, y, PUT(&b, BK_BF16, 1, NULL, 3), &loss, &err), &err, BK_ESHAPE, "must be alike");
     bench_close(&b);
 }
 
@@ -89,5 +127,6 @@ static void test_linear_refused(void)
     bench_close(&b);
 }
 
-BK_SUITE({ "PyTorch", test_torch }, { "cross entropy", test_entropy }, { "cosine", test_cosine },
+BK_SUITE({ "PyTorch", test_torch }, { "cross entropy", test_entropy }, { "soft cross entropy", test_soft },
+         { "squared error", test_mse }, { "cosine", test_cosine },
          { "linear refused", test_linear_refused })

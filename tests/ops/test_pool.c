@@ -27,6 +27,28 @@ static void test_torch(void)
     torch_run("global_pool", run_global);
 }
 
+/* Output sizes rounded up: 7 -> 4, with padding, and an image smaller than the window. */
+#define CEIL(fn, op, k, p)                                                               \
+    static int fn(struct op_run *r, struct bk_error *err)                                \
+    {                                                                                    \
+        struct bk_pool2d_attr attr = { k, 2, p, 1 };                                     \
+        return op(r->tape, r->in[0], &attr, &r->y, err);                                 \
+    }
+CEIL(avg_2, bk_avg_pool2d, 2, 0)
+CEIL(avg_3, bk_avg_pool2d, 3, 1)
+CEIL(max_2, bk_max_pool2d, 2, 0)
+CEIL(max_3, bk_max_pool2d, 3, 1)
+
+static void test_ceil(void)
+{
+    torch_run("avg_pool2d_ceil_7x7", avg_2);
+    torch_run("max_pool2d_ceil_7x7", max_2);
+    torch_run("avg_pool2d_ceil_6x5", avg_3);
+    torch_run("max_pool2d_ceil_6x5", max_3);
+    torch_run("avg_pool2d_ceil_1x3", avg_2);
+    torch_run("max_pool2d_ceil_1x3", max_2);
+}
+
 /* Only the first of equal maxima receives the gradient. */
 static void test_ties(void)
 {
@@ -59,4 +81,4 @@ static void test_refused(void)
     bench_close(&b);
 }
 
-BK_SUITE({ "PyTorch", test_torch }, { "ties", test_ties }, { "refused", test_refused })
+BK_SUITE({ "PyTorch", test_torch }, { "ceil", test_ceil }, { "ties", test_ties }, { "refused", test_refused })

@@ -150,6 +150,8 @@ struct bk_forward {
     double norm_momentum;               /* batch mode: weight in the running statistics; 0 = leave them */
     double norm_eps;
     struct bk_norm_store *store;        /* statistics to use and update instead of the weight set's; NULL = the weight set's */
+    uint64_t seed, step;                /* of the draws of dropout and stochastic depth */
+    bool training;                      /* false: no dropout, no stochastic depth */
 };
 
 BK_API int bk_forward_conv(struct bk_forward *f, int32_t slot, int32_t bias_slot,
@@ -166,6 +168,24 @@ BK_API int bk_forward_norm(struct bk_forward *f, const int32_t *slot,
 /** Linear map at slot (weight) and slot + 1 (bias). */
 BK_API int bk_forward_linear(struct bk_forward *f, int32_t slot, struct bk_tensor *x,
                              struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
+/**
+ * Squeeze-and-excitation (Hu et al. 2018): x times sigmoid(expand(activation(reduce(global pool of x)))), channel by
+ * channel. Each slot is a linear map: weight [O,I], then its bias at slot + 1; `activation` is an enum bk_activation.
+ */
+BK_API int bk_forward_se(struct bk_forward *f, int32_t reduce_slot, int32_t expand_slot,
+                         uint32_t activation, struct bk_tensor *x, struct bk_tensor **y,
+                         struct bk_error *err) BK_MUST_USE;
+/**
+ * Stochastic depth: whole images of x are zeroed with probability `rate`, the others divided by 1 - rate; x itself
+ * unless f->training and rate > 0. `stream` (bk_random_stream) must differ from layer to layer.
+ */
+BK_API int bk_forward_drop_path(struct bk_forward *f, uint32_t stream, double rate,
+                                struct bk_tensor *x, struct bk_tensor **y,
+                                struct bk_error *err) BK_MUST_USE;
+/** Dropout of single elements, otherwise as bk_forward_drop_path(). */
+BK_API int bk_forward_dropout(struct bk_forward *f, uint32_t stream, double rate,
+                              struct bk_tensor *x, struct bk_tensor **y,
+                              struct bk_error *err) BK_MUST_USE;
 /** Pooled head with the 1x1 kernel at conv_slot and the norm at norm_slot; x [N,H,W,C] -> [N,K]. */
 BK_API int bk_forward_pooled_head(struct bk_forward *f, int32_t conv_slot, int32_t norm_slot,
                                   struct bk_tensor *x, struct bk_tensor **y,

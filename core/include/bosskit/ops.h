@@ -64,6 +64,40 @@ BK_API int bk_batch_norm(struct bk_tape *tape, const struct bk_norm_term *terms,
 BK_API int bk_relu(struct bk_tape *tape, struct bk_tensor *x, struct bk_tensor **y,
                    struct bk_error *err) BK_MUST_USE;
 
+enum bk_activation {
+    BK_ACT_RELU = 1,
+    BK_ACT_RELU6,               /* min(max(x, 0), 6) */
+    BK_ACT_SILU,                /* x sigmoid(x), also called Swish */
+    BK_ACT_SIGMOID,
+};
+
+struct bk_activation_attr {
+    int32_t kind;               /* enum bk_activation */
+    int32_t reserved;
+};
+
+/** y = f(x); the gradient reads x. For a plain ReLU prefer bk_relu(), which need not keep x. */
+BK_API int bk_activation(struct bk_tape *tape, struct bk_tensor *x, uint32_t kind,
+                         struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
+
+/** y[n,h,w,c] = x[n,h,w,c] s[n,c] (Hu et al. 2018). x [N,H,W,C], s [N,C] of x's type. */
+BK_API int bk_scale_channels(struct bk_tape *tape, struct bk_tensor *x, struct bk_tensor *s,
+                             struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
+
+struct bk_dropout_attr {
+    double p;                   /* probability of zero, 0 <= p < 1 */
+    int64_t group;              /* consecutive elements that share a draw: 1 = dropout, H W C = stochastic depth */
+    uint64_t seed, step;
+    uint32_t stream, reserved;  /* one stream a layer; equal (seed, step, stream) make equal draws */
+};
+
+/**
+ * Groups of x are zeroed with probability p and otherwise divided by 1 - p (Srivastava et al. 2014; by images:
+ * Huang et al. 2016). p = 0 gives x itself. The draws are a function of the attributes alone; see DROPOUT in ops.def.
+ */
+BK_API int bk_dropout(struct bk_tape *tape, struct bk_tensor *x, const struct bk_dropout_attr *attr,
+                      struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
+
 struct bk_add_attr {
     int32_t relu;
 };
@@ -73,10 +107,11 @@ BK_API int bk_add(struct bk_tape *tape, struct bk_tensor *const *x, int n, bool 
                   struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
 
 struct bk_pool2d_attr {
-    int32_t size, stride, pad, reserved;
+    int32_t size, stride, pad;
+    int32_t ceil;               /* 1: the output size is rounded up; a window that starts beyond the image is dropped */
 };
 
-/** Taps outside the image are not counted. y [N,Ho,Wo,C]. */
+/** Taps outside the image are not counted, with `ceil` neither. y [N,Ho,Wo,C]. Sizes and values are those of PyTorch. */
 BK_API int bk_avg_pool2d(struct bk_tape *tape, struct bk_tensor *x,
                          const struct bk_pool2d_attr *attr, struct bk_tensor **y,
                          struct bk_error *err) BK_MUST_USE;
@@ -91,6 +126,18 @@ BK_API int bk_global_pool(struct bk_tape *tape, struct bk_tensor *x, struct bk_t
 BK_API int bk_linear(struct bk_tape *tape, struct bk_tensor *x, struct bk_tensor *w,
                      struct bk_tensor *bias, struct bk_tensor **y,
                      struct bk_error *err) BK_MUST_USE;
+
+struct bk_attention_attr {
+    int32_t heads, reserved;
+    double scale;               /* set by bk_attention: 1/sqrt(M / heads) */
+};
+
+/**
+ * Multi-head self-attention over the positions of each image, without position encoding (Vaswani et al. 2017, section 3.2;
+ * over images: Srinivas et al. 2021). qkv [N,H,W,3M]: channels of q, then k, then v, each heads x M/heads; y [N,H,W,M].
+ */
+BK_API int bk_attention(struct bk_tape *tape, struct bk_tensor *qkv, int heads,
+                        struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
 
 /**
  * The leading slice of a parameter, in the type of the activations (slimmable weights).
@@ -138,6 +185,15 @@ struct bk_cross_entropy_attr {
 BK_API int bk_cross_entropy(struct bk_tape *tape, struct bk_tensor *logits,
                             struct bk_tensor *labels, const struct bk_cross_entropy_attr *attr,
                             struct bk_tensor **loss, struct bk_error *err) BK_MUST_USE;
+
+/** Mean over rows of -sum_o target_o log softmax(logits)_o. logits [B,O] act, target [B,O] f32 constant, rows sum to 1. */
+BK_API int bk_soft_cross_entropy(struct bk_tape *tape, struct bk_tensor *logits,
+                                 struct bk_tensor *target, struct bk_tensor **loss,
+                                 struct bk_error *err) BK_MUST_USE;
+
+/** Mean over all elements of (y - t)^2; y and t alike, t constant; loss f32 scalar. */
+BK_API int bk_mse_loss(struct bk_tape *tape, struct bk_tensor *y, struct bk_tensor *t,
+                       struct bk_tensor **loss, struct bk_error *err) BK_MUST_USE;
 
 #ifdef __cplusplus
 }
