@@ -192,6 +192,8 @@ static int check_arch(const struct bk_space *s, const struct bk_arch *arch, stru
     if (arch->n_blocks != (uint32_t)s->info.n_blocks)
         return bk_fail(err, BK_EINVAL, "an architecture of %" PRIu32 " blocks, space '%s' has %"
                        PRId32, arch->n_blocks, s->name, s->info.n_blocks);
+    if (BK_HAS(s->iface, check) && s->iface->check)
+        return s->iface->check(s->state, arch, err);
     for (int32_t b = 0; b < s->info.n_blocks; b++) {
         BK_TRY(bk_space_check_path(s, b, entry, &arch->block[b], err));
         entry = s->iface->exit(s->state, b, entry, &arch->block[b]);

@@ -137,6 +137,28 @@ static void test_architectures(void)
     CU_ASSERT_EQUAL(bk_space_cost(&s, &a, 10, &cost, &err), BK_EINVAL);
 }
 
+/* A space larger than its supernet: every text of two paths is an architecture. */
+static int check_any(const void *s, const struct bk_arch *arch, struct bk_error *e)
+{
+    (void)s;
+    return arch->block[1].n <= 2 ? BK_OK : bk_fail(e, BK_EINVAL, "too long");
+}
+
+static void test_space_beyond_the_supernet(void)
+{
+    struct bk_space s = small_space(&state);
+    struct bk_space_iface iface = *s.iface;
+    struct bk_arch a;
+
+    iface.check = check_any;
+    s.iface = &iface;
+    BK_ASSERT_OK(bk_space_parse(&s, "21/0", &a, &err));
+    CU_ASSERT_EQUAL(bk_space_check_path(&s, 1, 1, &a.block[1], &err), BK_EINVAL);
+    CU_ASSERT_EQUAL(bk_space_parse(&s, "21/111", &a, &err), BK_EINVAL);
+    iface.struct_size = offsetof(struct bk_space_iface, check);     /* built before there was a check */
+    CU_ASSERT_EQUAL(bk_space_parse(&s, "21/0", &a, &err), BK_EINVAL);
+}
+
 /* Each choice uniform: P("00/0") = 1/3 * 1/3 * 1/3; the same index gives the same architecture. */
 static void test_sampling(void)
 {
@@ -178,4 +200,5 @@ static void test_table(void)
 
 BK_SUITE({ "paths as text", test_path_text }, { "enumeration", test_enumeration },
          { "bad spaces", test_bad_spaces }, { "legality", test_legality },
-         { "architectures", test_architectures }, { "sampling", test_sampling }, { "tables", test_table })
+         { "architectures", test_architectures }, { "space beyond the supernet", test_space_beyond_the_supernet },
+         { "sampling", test_sampling }, { "tables", test_table })

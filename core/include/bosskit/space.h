@@ -47,7 +47,7 @@ struct bk_space_info {
 /** Costs are additive over blocks: block n_blocks stands for what follows the last block (head, classifier). */
 struct bk_cost {
     double params;              /* parameters */
-    double macs;                /* multiply-accumulates of convolutions and linear maps, images of input_size */
+    double macs;                /* multiply-accumulates of convolutions, linear maps and attention products, images of input_size */
     double counter;             /* the published convention of the space, in multiply-adds */
 };
 
@@ -91,6 +91,11 @@ struct bk_space_iface {
     /** [any] (may be NULL) Named trivial score of an architecture, e.g. "width_sum"; BK_ENOTFOUND for an unknown name. */
     int (*score)(const void *state, const char *name, const struct bk_arch *arch, double *out,
                  struct bk_error *err);
+    /**
+     * [any] (may be NULL: an architecture is legal when choices() lists its paths) Is `arch` in the space? For a space that
+     * is larger than its supernet: all of it can be parsed, costed and built alone, choices() lists what the supernet runs.
+     */
+    int (*check)(const void *state, const struct bk_arch *arch, struct bk_error *err);
 };
 
 /** An instance of a space plugin as other parts see it. Borrowed from the host. */
@@ -121,7 +126,7 @@ BK_API int32_t bk_space_entry(const struct bk_space *s, int32_t block,
 BK_API int bk_space_cost(const struct bk_space *s, const struct bk_arch *arch,
                          int32_t n_classes, struct bk_cost *out,
                          struct bk_error *err) BK_MUST_USE;
-/** Parse and check an architecture's text. */
+/** Parse an architecture's text and check it, see check(). */
 BK_API int bk_space_parse(const struct bk_space *s, const char *text, struct bk_arch *out,
                           struct bk_error *err) BK_MUST_USE;
 BK_API int bk_space_format(const struct bk_space *s, const struct bk_arch *arch, char *buf,
