@@ -25,11 +25,25 @@ CONV(run_conv_s1p0_bias, 1, 0, 1, r->in[2])
 CONV(run_conv_s1p2, 1, 2, 1, NULL)
 CONV(run_conv_s2p3, 2, 3, 1, NULL)
 CONV(run_conv_g2, 1, 1, 2, r->in[2])
-CONV(run_conv_dw8_s1, 1, 1, 8, NULL)
-CONV(run_conv_dw24_s2, 2, 1, 24, NULL)
-CONV(run_conv_dw24_k5, 1, 2, 24, NULL)
-CONV(run_conv_dw24_k5s2, 2, 2, 24, NULL)
-CONV(run_conv_dw9_k7, 1, 3, 9, NULL)
+
+/* Depthwise: as many groups as channels. */
+#define DEPTHWISE(fn, s, p)                                                              \
+    static inline int fn(struct op_run *r, struct bk_error *err)                         \
+    {                                                                                    \
+        struct bk_conv2d_attr attr = { s, p, (int32_t)r->in[0]->dim[3], 0 };             \
+        struct bk_tensor *w;                                                             \
+        BK_TRY(bk_slice(r->tape, r->in[1], r->in[1]->dim, r->dtype, &w, err));           \
+        return bk_conv2d(r->tape, r->in[0], w, NULL, &attr, &r->y, err);                 \
+    }
+DEPTHWISE(run_dw_s1p1, 1, 1)
+DEPTHWISE(run_dw_s2p1, 2, 1)
+DEPTHWISE(run_dw_s1p2, 1, 2)
+DEPTHWISE(run_dw_s2p2, 2, 2)
+DEPTHWISE(run_dw_s1p3, 1, 3)
+DEPTHWISE(run_dw_s2p3, 2, 3)
+DEPTHWISE(run_dw_s2p0, 2, 0)
+DEPTHWISE(run_dw_s4p0, 4, 0)
+DEPTHWISE(run_dw_s8p0, 8, 0)
 
 /* The weight is a leaf of the activations' type. */
 static inline int run_conv_direct(struct op_run *r, struct bk_error *err)
@@ -109,6 +123,70 @@ static inline int run_relu_addends(struct op_run *r, struct bk_error *err)
     return bk_add(r->tape, (struct bk_tensor *[]){ a, b, h }, 3, true, &r->y, err);
 }
 
+/* 8 x, so that values reach the flat parts, then the activation. */
+static inline int activate(struct op_run *r, uint32_t kind, struct bk_error *err)
+{
+    struct bk_tensor *x = r->in[0], *h;
+    BK_TRY(bk_add(r->tape, (struct bk_tensor *[]){ x, x }, 2, false, &h, err));
+    BK_TRY(bk_add(r->tape, (struct bk_tensor *[]){ h, h, h, h }, 4, false, &h, err));
+    return bk_activation(r->tape, h, kind, &r->y, err);
+}
+#define ACTIVATION(fn, kind)                                                             \
+    static inline int fn(struct op_run *r, struct bk_error *err)                         \
+    {                                                                                    \
+        return activate(r, kind, err);                                                   \
+    }
+ACTIVATION(run_act_relu, BK_ACT_RELU)
+ACTIVATION(run_act_relu6, BK_ACT_RELU6)
+ACTIVATION(run_act_silu, BK_ACT_SILU)
+ACTIVATION(run_act_sigmoid, BK_ACT_SIGMOID)
+
+static inline int run_act_addends(struct op_run *r, struct bk_error *err)
+{
+    struct bk_tensor *h, *a, *b;
+    BK_TRY(bk_activation(r->tape, r->in[0], BK_ACT_SILU, &h, err));
+    BK_TRY(bk_activation(r->tape, h, BK_ACT_SIGMOID, &a, err));
+    BK_TRY(bk_relu(r->tape, h, &b, err));
+    return bk_add(r->tape, (struct bk_tensor *[]){ a, b, h }, 3, false, &r->y, err);
+}
+
+static inline int run_scale_channels(struct op_run *r, struct bk_error *err)
+{
+    return bk_scale_channels(r->tape, r->in[0], r->in[1], &r->y, err);
+}
+
+/* The factors come from x itself, as in squeeze-and-excitation. */
+static inline int run_scale_self(struct op_run *r, struct bk_error *err)
+{
+    struct bk_tensor *s;
+    BK_TRY(bk_global_pool(r->tape, r->in[0], &s, err));
+    BK_TRY(bk_activation(r->tape, s, BK_ACT_SIGMOID, &s, err));
+    return bk_scale_channels(r->tape, r->in[0], s, &r->y, err);
+}
+
+static inline int run_dropout(struct op_run *r, struct bk_error *err)
+{
+    struct bk_dropout_attr attr = { .p = 0.3, .group = 1, .seed = 3, .step = 5, .stream = 7 };
+    return bk_dropout(r->tape, r->in[0], &attr, &r->y, err);
+}
+
+static inline int run_drop_images(struct op_run *r, struct bk_error *err)
+{
+    struct bk_dropout_attr attr = { .p = 0.5, .seed = 1ull << 40, .step = 6, .stream = 8 };
+    attr.group = bk_tensor_numel(r->in[0]) / r->in[0]->dim[0];
+    return bk_dropout(r->tape, r->in[0], &attr, &r->y, err);
+}
+
+static inline int run_attention1(struct op_run *r, struct bk_error *err)
+{
+    return bk_attention(r->tape, r->in[0], 1, &r->y, err);
+}
+
+static inline int run_attention4(struct op_run *r, struct bk_error *err)
+{
+    return bk_attention(r->tape, r->in[0], 4, &r->y, err);
+}
+
 static inline int run_add2(struct op_run *r, struct bk_error *err)
 {
     return bk_add(r->tape, r->in, 2, false, &r->y, err);
@@ -156,18 +234,23 @@ static inline int run_blend(struct op_run *r, struct bk_error *err)
 
 /* ---- pooling ------------------------------------------------------------------------------------- */
 
-#define POOL(fn, op, k, s, p)                                                            \
+#define POOL(fn, op, k, s, p, up)                                                          \
     static inline int fn(struct op_run *r, struct bk_error *err)                         \
     {                                                                                    \
-        struct bk_pool2d_attr attr = { k, s, p, 0 };                                     \
+        struct bk_pool2d_attr attr = { k, s, p, up };                                    \
         return op(r->tape, r->in[0], &attr, &r->y, err);                                 \
     }
-POOL(run_avg_3s2, bk_avg_pool2d, 3, 2, 1)
-POOL(run_avg_2s2, bk_avg_pool2d, 2, 2, 0)
-POOL(run_avg_3s1, bk_avg_pool2d, 3, 1, 1)
-POOL(run_max_3s2, bk_max_pool2d, 3, 2, 1)
-POOL(run_max_2s2, bk_max_pool2d, 2, 2, 0)
-POOL(run_max_5s1, bk_max_pool2d, 5, 1, 2)
+POOL(run_avg_3s2, bk_avg_pool2d, 3, 2, 1, 0)
+POOL(run_avg_2s2, bk_avg_pool2d, 2, 2, 0, 0)
+POOL(run_avg_3s1, bk_avg_pool2d, 3, 1, 1, 0)
+POOL(run_max_3s2, bk_max_pool2d, 3, 2, 1, 0)
+POOL(run_max_2s2, bk_max_pool2d, 2, 2, 0, 0)
+POOL(run_max_5s1, bk_max_pool2d, 5, 1, 2, 0)
+
+POOL(run_avg_2s2_up, bk_avg_pool2d, 2, 2, 0, 1)
+POOL(run_avg_3s2_up, bk_avg_pool2d, 3, 2, 1, 1)
+POOL(run_max_2s2_up, bk_max_pool2d, 2, 2, 0, 1)
+POOL(run_max_3s2_up, bk_max_pool2d, 3, 2, 1, 1)
 
 static inline int run_global(struct op_run *r, struct bk_error *err)
 {
@@ -230,6 +313,36 @@ static inline int run_xent_smooth(struct op_run *r, struct bk_error *err)
     return bk_cross_entropy(r->tape, r->in[0], r->in[1], &attr, &r->y, err);
 }
 
+static inline int run_mse(struct op_run *r, struct bk_error *err)
+{
+    struct bk_tensor *t;
+    BK_TRY(bk_cast(r->tape, r->in[1], r->dtype, &t, err));
+    return bk_mse_loss(r->tape, r->in[0], t, &r->y, err);
+}
+
+/* The positive leaf, each row divided by its sum, is the target. */
+static inline int run_soft_xent(struct op_run *r, struct bk_error *err)
+{
+    const struct bk_tensor *given = r->in[1];
+    int64_t rows = given->dim[0], n = given->dim[1];
+    struct bk_tensor *t;
+    double *v = malloc((size_t)(rows * n) * sizeof *v);
+    int rc = bk_tensor_read_f64(given, v, err);
+    for (int64_t i = 0; i < rows && !rc; i++) {
+        double sum = 0;
+        for (int64_t o = 0; o < n; o++)
+            sum += v[i * n + o];
+        for (int64_t o = 0; o < n; o++)
+            v[i * n + o] /= sum;
+    }
+    if (!rc)
+        rc = bk_tape_tensor(r->tape, given->dtype, 2, given->dim, &t, err);
+    if (!rc)
+        rc = bk_tensor_write_f64(t, v, err);
+    free(v);
+    return rc ? rc : bk_soft_cross_entropy(r->tape, r->in[0], t, &r->y, err);
+}
+
 /* ---- optimisers: leaves w, g, state, state ------------------------------------------------------- */
 
 static inline int optim(struct op_run *r, uint32_t kernel, uint32_t n, int32_t variant, struct bk_error *err)
@@ -283,11 +396,20 @@ static const struct op_case op_cases[] = {
     { "conv2d-7x7 stride 2", { X4(1, 11, 13, 3), W4(8, 7, 7, 3) }, run_conv_s2p3, 0 },
     { "conv2d-3x1",          { X4(2, 5, 6, 4), W4(5, 3, 1, 4) }, run_conv_s1p1, 0 },
     { "conv2d-groups 2",     { X4(2, 5, 6, 6), W4(4, 3, 3, 3), P1(4) }, run_conv_g2, 0 },
-    { "conv2d-depthwise 3",  { X4(2, 6, 5, 8), W4(8, 3, 3, 1) }, run_conv_dw8_s1, 0 },
-    { "conv2d-depthwise 3 stride 2", { X4(2, 7, 6, 24), W4(24, 3, 3, 1) }, run_conv_dw24_s2, 0 },
-    { "conv2d-depthwise 5",  { X4(2, 7, 6, 24), W4(24, 5, 5, 1) }, run_conv_dw24_k5, 0 },
-    { "conv2d-depthwise 5 stride 2", { X4(2, 9, 8, 24), W4(24, 5, 5, 1) }, run_conv_dw24_k5s2, 0 },
-    { "conv2d-depthwise 7 odd", { X4(1, 9, 8, 9), W4(9, 7, 7, 1) }, run_conv_dw9_k7, 0 },
+    { "conv2d-depthwise 3",  { X4(2, 6, 5, 8), W4(8, 3, 3, 1) }, run_dw_s1p1, 0 },
+    { "conv2d-depthwise 3 stride 2", { X4(2, 7, 6, 24), W4(24, 3, 3, 1) }, run_dw_s2p1, 0 },
+    { "conv2d-depthwise 5",  { X4(2, 7, 6, 24), W4(24, 5, 5, 1) }, run_dw_s1p2, 0 },
+    { "conv2d-depthwise 5 stride 2", { X4(2, 9, 8, 24), W4(24, 5, 5, 1) }, run_dw_s2p2, 0 },
+    { "conv2d-depthwise 7 odd", { X4(1, 9, 8, 9), W4(9, 7, 7, 1) }, run_dw_s1p3, 0 },
+    { "conv2d-depthwise 3 wide", { X4(2, 6, 5, 72), W4(72, 3, 3, 1) }, run_dw_s1p1, 0 },
+    { "conv2d-depthwise 3 stride 2 odd", { X4(1, 8, 7, 19), W4(19, 3, 3, 1) }, run_dw_s2p1, 0 },
+    { "conv2d-depthwise 3 narrow", { X4(2, 2, 1, 40), W4(40, 3, 3, 1) }, run_dw_s2p1, 0 },
+    { "conv2d-depthwise 7",  { X4(1, 8, 9, 40), W4(40, 7, 7, 1) }, run_dw_s1p3, 0 },
+    { "conv2d-depthwise 7 stride 2", { X4(1, 9, 10, 24), W4(24, 7, 7, 1) }, run_dw_s2p3, 0 },
+    { "conv2d-depthwise 7 narrow", { X4(2, 4, 2, 24), W4(24, 7, 7, 1) }, run_dw_s2p3, 0 },
+    { "conv2d-depthwise 2",  { X4(2, 6, 5, 24), W4(24, 2, 2, 1) }, run_dw_s2p0, 0 },
+    { "conv2d-depthwise 4",  { X4(1, 9, 12, 40), W4(40, 4, 4, 1) }, run_dw_s4p0, 0 },
+    { "conv2d-depthwise 8",  { X4(1, 16, 9, 24), W4(24, 8, 8, 1) }, run_dw_s8p0, 0 },
     { "conv2d-direct",       { X4(2, 5, 6, 6), { ACT, 4, { 5, 3, 3, 6 } } }, run_conv_direct, 0 },
     { "conv2d-slices",       { X4(2, 5, 6, 6), W4(8, 3, 3, 8) }, run_conv_slices, 0 },
 
@@ -313,12 +435,31 @@ static const struct op_case op_cases[] = {
     { "cast-4",          { X4(2, 5, 3, 7) }, run_cast, 0 },
     { "blend-1",         { { STATE, 2, { 7, 19 } }, { STATE, 2, { 7, 19 } } }, run_blend, NO_GRADIENT },
 
+    { "activation-relu",    { X4(2, 5, 3, 7) }, run_act_relu, 0 },
+    { "activation-relu6",   { X4(2, 5, 3, 7) }, run_act_relu6, 0 },
+    { "activation-silu",    { X4(2, 5, 3, 7) }, run_act_silu, 0 },
+    { "activation-sigmoid", { { ACT, 2, { 5, 33 } } }, run_act_sigmoid, 0 },
+    { "activation-addends", { X4(2, 5, 3, 16) }, run_act_addends, 0 },
+    { "scale_channels-24",  { X4(3, 5, 4, 24), { ACT, 2, { 3, 24 } } }, run_scale_channels, 0 },
+    { "scale_channels-odd", { X4(2, 3, 7, 7), { ACT, 2, { 2, 7 } } }, run_scale_channels, 0 },
+    { "scale_channels-self", { X4(2, 6, 3, 72) }, run_scale_self, 0 },
+    { "attention-1",        { X4(2, 3, 5, 30) }, run_attention1, 0 },
+    { "attention-4",        { X4(1, 4, 4, 192) }, run_attention4, 0 },
+    { "attention-4 odd",    { X4(2, 7, 3, 36) }, run_attention4, 0 },
+    { "dropout-elements",   { X4(2, 5, 3, 7) }, run_dropout, 0 },
+    { "dropout-images",     { X4(7, 3, 2, 5) }, run_drop_images, 0 },
+
     { "avg_pool2d-3 stride 2", { X4(2, 7, 6, 8) }, run_avg_3s2, 0 },
     { "avg_pool2d-2 stride 2", { X4(2, 7, 6, 5) }, run_avg_2s2, 0 },
     { "avg_pool2d-3",          { X4(1, 5, 4, 24) }, run_avg_3s1, 0 },
     { "max_pool2d-3 stride 2", { X4(2, 7, 6, 8) }, run_max_3s2, 0 },
     { "max_pool2d-2 stride 2", { X4(2, 7, 6, 5) }, run_max_2s2, 0 },
     { "max_pool2d-5",          { X4(1, 5, 7, 24) }, run_max_5s1, 0 },
+    { "avg_pool2d-2 rounded up", { X4(2, 7, 7, 24) }, run_avg_2s2_up, 0 },
+    { "avg_pool2d-3 rounded up", { X4(2, 6, 5, 5) }, run_avg_3s2_up, 0 },
+    { "avg_pool2d-one pixel",    { X4(2, 1, 3, 8) }, run_avg_2s2_up, 0 },
+    { "max_pool2d-2 rounded up", { X4(2, 7, 7, 24) }, run_max_2s2_up, 0 },
+    { "max_pool2d-3 rounded up", { X4(2, 6, 5, 5) }, run_max_3s2_up, 0 },
     { "global_pool-8",         { X4(3, 5, 4, 8) }, run_global, 0 },
     { "global_pool-odd",       { X4(2, 3, 3, 37) }, run_global, 0 },
 
@@ -335,6 +476,10 @@ static const struct op_case op_cases[] = {
     { "cosine_loss-2",        { { ACT, 2, { 6, 33 } }, { STATE, 2, { 6, 33 } } }, run_cosine, 0 },
     { "cross_entropy-10",     { { ACT, 2, { 7, 10 } }, { LABEL, 1, { 7, 10 } } }, run_xent, 0 },
     { "cross_entropy-smooth", { { ACT, 2, { 5, 13 } }, { LABEL, 1, { 5, 13 } } }, run_xent_smooth, 0 },
+
+    { "mse_loss-4",           { X4(2, 5, 3, 7), { STATE, 4, { 2, 5, 3, 7 } } }, run_mse, 0 },
+    { "mse_loss-chunks",      { X4(2, 19, 17, 8), { STATE, 4, { 2, 19, 17, 8 } } }, run_mse, 0 },
+    { "soft_cross_entropy-10", { { ACT, 2, { 7, 10 } }, { POSITIVE, 2, { 7, 10 } } }, run_soft_xent, 0 },
 
     { "sgd_step-plain",     { W4(5, 3, 3, 7), { STATE, 4, { 5, 3, 3, 7 } }, { STATE, 4, { 5, 3, 3, 7 } } }, run_sgd, NO_GRADIENT },
     { "sgd_step-nesterov",  { W4(5, 3, 3, 7), { STATE, 4, { 5, 3, 3, 7 } }, { STATE, 4, { 5, 3, 3, 7 } } }, run_sgd_nesterov, NO_GRADIENT },

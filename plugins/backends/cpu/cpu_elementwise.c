@@ -1,9 +1,7 @@
 /*
- * cpu_elementwise.c: ReLU, sums, casts, slices, and the row-wise heads (unit vectors, cosine loss, cross entropy).
- * Row-wise kernels convert a row to f32 first and reduce in f64; they are small beside the convolutions.
+ * cpu_elementwise.c: ReLU, sums, casts, slices and blends. Other activations are in cpu_activation.c.
  */
 #include "cpu_state.h"
-#include <math.h>
 #include <string.h>
 
 /* ---- whole tensors ----------------------------------------------------------------------------- */
@@ -70,12 +68,11 @@ int cpu_add(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error 
     return run_add(cpu, &ctx, cpu_numel(args->out[0]));
 }
 
-/* src -> dst among f32 and bf16. */
-static void convert(const struct cpu *cpu, const void *src, int src_bf16, void *dst, int dst_bf16,
-                    int64_t n)
+void cpu_convert(const struct cpu *cpu, const void *src, int src_bf16, void *dst, int dst_bf16,
+                 int64_t n)
 {
     if (src_bf16 == dst_bf16)
-        memcpy(dst, src, (size_t)n * (src_bf16 ? 2 : 4));
+        memcpy(dst, src, (size_t)n * cpu_element_size(src_bf16));
     else if (src_bf16)
         cpu->loops->to_f32(src, dst, n);
     else
@@ -95,8 +92,8 @@ static void cast_range(void *ctx_, int part, int64_t begin, int64_t end)
     struct cast_ctx *ctx = ctx_;
     (void)part;
     int64_t i = begin * 64, j = end * 64 < ctx->n ? end * 64 : ctx->n;
-    convert(ctx->cpu, ctx->src + i * (ctx->src_bf16 ? 2 : 4), ctx->src_bf16,
-            ctx->dst + i * (ctx->dst_bf16 ? 2 : 4), ctx->dst_bf16, j - i);
+    cpu_convert(ctx->cpu, ctx->src + i * (ctx->src_bf16 ? 2 : 4), ctx->src_bf16,
+                ctx->dst + i * (ctx->dst_bf16 ? 2 : 4), ctx->dst_bf16, j - i);
 }
 
 int cpu_cast(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
@@ -159,8 +156,8 @@ int cpu_slice(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_erro
     struct slice_walk k = walk_of(w, v);
     int bf16 = cpu_is_bf16(v);
     for (int64_t r = 0; r < k.n_runs; r++)
-        convert(cpu, (const float *)w->data + run_offset(&k, r), 0,
-                (char *)v->data + r * k.run * (bf16 ? 2 : 4), bf16, k.run);
+        cpu_convert(cpu, (const float *)w->data + run_offset(&k, r), 0,
+                    (char *)v->data + r * k.run * (bf16 ? 2 : 4), bf16, k.run);
     return BK_OK;
 }
 
@@ -200,147 +197,5 @@ int cpu_blend(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_erro
                              .n = cpu_numel(args->out[0]) };
     int64_t blocks = (ctx.n + 63) / 64;
     cpu_parallel(cpu, cpu_parts(cpu, blocks, 64), blocks, blend_range, &ctx);
-    return BK_OK;
-}
-
-/* ---- rows ---------------------------------------------------------------------------------------- */
-
-/* Row r of x [R,D] as f32: in place, or converted into `buf`. */
-static const float *f32_row(const struct cpu *cpu, const struct bk_tensor *x, int64_t r, int64_t d,
-                            float *buf)
-{
-    if (!cpu_is_bf16(x))
-        return (const float *)x->data + r * d;
-    cpu->loops->to_f32((const uint16_t *)x->data + r * d, buf, d);
-    return buf;
-}
-
-static void store_row(const struct cpu *cpu, struct bk_tensor *y, int64_t r, int64_t d,
-                      const float *row)
-{
-    convert(cpu, row, 0, (char *)y->data + r * d * (cpu_is_bf16(y) ? 2 : 4), cpu_is_bf16(y), d);
-}
-
-/* 1 / max(|x|, 1e-12) */
-static double inverse_norm(const struct cpu *cpu, const float *x, int64_t d)
-{
-    double norm = sqrt(cpu->loops->dot(x, x, d));
-    return 1 / (norm > 1e-12 ? norm : 1e-12);
-}
-
-int cpu_unit(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_tensor *x = args->in[0];
-    struct bk_tensor *y = args->out[0];
-    int64_t d = cpu_last_dim(x), rows = d ? cpu_numel(x) / d : 0;
-    float *buf;
-    int rc = cpu_scratch(cpu, CPU_SCRATCH_ROWS, (size_t)d * sizeof *buf, &buf, err);
-    if (rc)
-        return rc;
-    for (int64_t r = 0; r < rows; r++) {
-        const float *row = f32_row(cpu, x, r, d, buf);
-        float *out = (float *)y->data + r * d;
-        cpu->loops->combine(out, (float)inverse_norm(cpu, row, d), row, 0, row, d);
-    }
-    return BK_OK;
-}
-
-int cpu_cosine_loss(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_tensor *u = args->in[0], *t = args->in[1];
-    int64_t rows = u->dim[0], d = u->dim[1];
-    double loss = 0;
-    float *buf;
-    int rc = cpu_scratch(cpu, CPU_SCRATCH_ROWS, (size_t)d * sizeof *buf, &buf, err);
-    if (rc)
-        return rc;
-    for (int64_t r = 0; r < rows; r++) {
-        const float *ur = f32_row(cpu, u, r, d, buf), *tr = (const float *)t->data + r * d;
-        loss -= 2 * cpu->loops->dot(ur, tr, d) * inverse_norm(cpu, ur, d) * inverse_norm(cpu, tr, d);
-    }
-    *(float *)args->out[0]->data = (float)(loss / (double)rows);
-    return BK_OK;
-}
-
-/* d/du of -2/B cos(u,t) = -2/B ( t/(|u||t|) - cos u/|u|^2 ); the second part vanishes where |u| is clamped. */
-int cpu_cosine_loss_dx(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_tensor *u = args->in[0], *t = args->in[1];
-    struct bk_tensor *du = args->out[0];
-    int64_t rows = u->dim[0], d = u->dim[1];
-    double g = -2 * (double)*(const float *)args->in[2]->data / (double)rows;
-    float *buf;
-    int rc = cpu_scratch(cpu, CPU_SCRATCH_ROWS, 2 * cpu_round_up((size_t)d, 16) * sizeof *buf, &buf,
-                         err);
-    if (rc)
-        return rc;
-    float *out = buf + cpu_round_up((size_t)d, 16);
-    for (int64_t r = 0; r < rows; r++) {
-        const float *ur = f32_row(cpu, u, r, d, buf), *tr = (const float *)t->data + r * d;
-        double iu = inverse_norm(cpu, ur, d), it = inverse_norm(cpu, tr, d);
-        double cosine = cpu->loops->dot(ur, tr, d) * iu * it;
-        double radial = iu < 1e12 ? -g * cosine * iu * iu : 0;
-        cpu->loops->combine(out, (float)(g * iu * it), tr, (float)radial, ur, d);
-        store_row(cpu, du, r, d, out);
-    }
-    return BK_OK;
-}
-
-int cpu_cross_entropy(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_cross_entropy_attr *attr = args->attr;
-    const struct bk_tensor *logits = args->in[0];
-    const int32_t *label = args->in[1]->data;
-    int64_t rows = logits->dim[0], classes = logits->dim[1];
-    double smooth = attr->label_smoothing, loss = 0;
-    float *buf;
-    int rc = cpu_scratch(cpu, CPU_SCRATCH_ROWS, (size_t)classes * sizeof *buf, &buf, err);
-    if (rc)
-        return rc;
-    for (int64_t r = 0; r < rows; r++) {
-        const float *z = f32_row(cpu, logits, r, classes, buf);
-        float *prob = (float *)args->out[1]->data + r * classes;
-        if (label[r] < 0 || label[r] >= classes)
-            return bk_fail(err, BK_EINVAL, "label %d is outside 0..%lld", (int)label[r],
-                           (long long)classes - 1);
-        double top = -INFINITY, sum = 0, mean = 0;
-        for (int64_t c = 0; c < classes; c++)
-            top = (double)z[c] > top ? (double)z[c] : top;
-        for (int64_t c = 0; c < classes; c++) {
-            double e = exp((double)z[c] - top);
-            prob[c] = (float)e;
-            sum += e;
-            mean += (double)z[c] - top;
-        }
-        for (int64_t c = 0; c < classes; c++)
-            prob[c] = (float)((double)prob[c] / sum);
-        mean /= (double)classes;
-        loss += log(sum) - (1 - smooth) * ((double)z[label[r]] - top) - smooth * mean;
-    }
-    *(float *)args->out[0]->data = (float)(loss / (double)rows);
-    return BK_OK;
-}
-
-/* dlogits = (prob - q)/B with q = (1 - s) onehot + s/classes. */
-int cpu_cross_entropy_dx(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
-{
-    const struct bk_cross_entropy_attr *attr = args->attr;
-    const struct bk_tensor *prob = args->in[0];
-    const int32_t *label = args->in[1]->data;
-    struct bk_tensor *dx = args->out[0];
-    int64_t rows = prob->dim[0], classes = prob->dim[1];
-    double g = (double)*(const float *)args->in[2]->data / (double)rows;
-    float *row, smooth = (float)(attr->label_smoothing / (double)classes);
-    int rc = cpu_scratch(cpu, CPU_SCRATCH_ROWS, (size_t)classes * sizeof *row, &row, err);
-    if (rc)
-        return rc;
-    for (int64_t r = 0; r < rows; r++) {
-        const float *p = (const float *)prob->data + r * classes;
-        for (int64_t c = 0; c < classes; c++)
-            row[c] = (float)(g * (double)(p[c] - smooth));
-        double hit = (double)p[label[r]] - (double)smooth - (1 - attr->label_smoothing);
-        row[label[r]] = (float)(g * hit);
-        store_row(cpu, dx, r, classes, row);
-    }
     return BK_OK;
 }

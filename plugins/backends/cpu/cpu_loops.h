@@ -72,6 +72,20 @@ struct cpu_loops {
     /** y = a x + b z */
     void (*combine)(float *y, float a, const float *x, float b, const float *z, int64_t n);
 
+    /** y = f(x); dx = f'(x) times the sum of n_dy gradients; kind is enum bk_activation. Elements begin..end-1. */
+    void (*activation[2])(int kind, const void *x, void *y, int64_t begin, int64_t end);
+    void (*activation_dx[2])(int kind, const void *const *dy, int n_dy, const void *x, void *dx,
+                             int64_t begin, int64_t end);
+    /** y = a x over n elements. */
+    void (*scale[2])(const void *x, float a, void *y, int64_t n);
+    /** Rows of cols: y = x s. */
+    void (*scale_rows[2])(const void *x, const float *s, int64_t rows, int64_t cols, void *y);
+    /** Rows of cols: sum[j] += column sums of dy x. */
+    void (*product_sums[2])(const void *dy, const void *x, int64_t rows, int64_t cols, double *sum);
+    /** p = softmax(a x) over n elements; ds = a p (dp - sum of p dp), which may be dp. */
+    void (*softmax)(const float *x, float a, float *p, int64_t n);
+    void (*softmax_dx)(const float *p, const float *dp, float a, float *ds, int64_t n);
+
     /** Image rows begin..end-1 of n*ho (forward), n*h (avg_dx). */
     void (*avg_pool[2])(const struct cpu_pool_shape *s, const void *x, void *y, int64_t begin,
                         int64_t end);

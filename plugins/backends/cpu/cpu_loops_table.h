@@ -7,6 +7,7 @@
 
 #include "cpu_loops_norm.h"
 
+#include "cpu_loops_activation.h"
 #include "cpu_loops_dense.h"
 #include "cpu_loops_image.h"
 
@@ -30,6 +31,13 @@ const struct cpu_loops CPU_LOOPS_SYMBOL = {
     .dot = dot,
     .blend = blend,
     .combine = combine,
+    .activation = BOTH(activation),
+    .activation_dx = BOTH(activation_dx),
+    .scale = BOTH(scale),
+    .scale_rows = BOTH(scale_rows),
+    .product_sums = BOTH(product_sums),
+    .softmax = softmax,
+    .softmax_dx = softmax_dx,
     .avg_pool = BOTH(avg_pool),
     .avg_pool_dx = BOTH(avg_pool_dx),
     .max_pool = BOTH(max_pool),

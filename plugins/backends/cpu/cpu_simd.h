@@ -143,6 +143,37 @@ INLINE vf vmax(vf x, vf y)
 #endif
 }
 
+/* x clamped to lo..hi; NaN stays NaN. */
+INLINE vf vclamp(vf x, float lo, float hi)
+{
+    return -vmax(vset(-hi), -vmax(vset(lo), x));
+}
+
+/*
+ * e^x to about two units in the last place, x clamped to -87..88 (e^-87 is 1.6e-38). After Cody and Waite 1980, chapter 6:
+ * x = n log 2 + r with log 2 in two parts; the polynomial of e^r is that of Moshier's Cephes, expf.c.
+ */
+INLINE vf vexp(vf x)
+{
+    x = vclamp(x, -87.0f, 88.0f);
+    vf t = x * 1.44269504088896341f + 12582912.0f;      /* 1.5 * 2^23: n ends up in the low bits */
+    vf n = t - 12582912.0f;
+    vf r = x - n * 0.693359375f - n * -2.12194440e-4f;
+    vf p = vset(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return (vf)((vu)p + ((vu)t << 23));
+}
+
+INLINE vf vsigmoid(vf x)
+{
+    return 1.0f / (1.0f + vexp(-x));
+}
+
 /* sum[i] += v[i] for the first n. */
 INLINE void vflush(double *sum, vf v, int n)
 {

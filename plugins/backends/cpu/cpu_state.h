@@ -83,6 +83,15 @@ static inline size_t cpu_round_up(size_t n, size_t to)
     return (n + to - 1) / to * to;
 }
 
+static inline size_t cpu_element_size(int bf16)
+{
+    return bf16 ? 2 : 4;
+}
+
+/** n elements of src into dst, among f32 and bf16. */
+void cpu_convert(const struct cpu *cpu, const void *src, int src_bf16, void *dst, int dst_bf16,
+                 int64_t n);
+
 /** sum[c] += sums of the columns of x [rows, cols] (bias gradients). */
 int cpu_add_column_sums(struct cpu *cpu, const void *x, int bf16, int64_t rows, int64_t cols,
                         float *sum, bool assign, struct bk_error *err);
@@ -135,7 +144,18 @@ int cpu_sgemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float
     X(SGD_STEP, sgd_step)                                                                \
     X(LARS_STEP, lars_step)                                                              \
     X(ADAMW_STEP, adamw_step)                                                            \
-    X(RMSPROP_STEP, rmsprop_step)
+    X(RMSPROP_STEP, rmsprop_step)                                                        \
+    X(ACTIVATION, activation)                                                            \
+    X(ACTIVATION_DX, activation_dx)                                                      \
+    X(SCALE_CHANNELS, scale_channels)                                                    \
+    X(SCALE_CHANNELS_DX, scale_channels_dx)                                              \
+    X(ATTENTION, attention)                                                              \
+    X(ATTENTION_DX, attention_dx)                                                        \
+    X(DROPOUT, dropout)                                                                  \
+    X(MSE_LOSS, mse_loss)                                                                \
+    X(MSE_LOSS_DX, mse_loss_dx)                                                          \
+    X(SOFT_CROSS_ENTROPY, soft_cross_entropy)                                            \
+    X(SOFT_CROSS_ENTROPY_DX, soft_cross_entropy_dx)
 
 #define CPU_KERNEL_DECLARE(upper, lower)                                                 \
     int cpu_##lower(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err);
