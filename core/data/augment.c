@@ -2,12 +2,13 @@
  * Augmentation pipelines: random choices, in a fixed order of draws, over the
  * operations of pixels.h.
  *
- * crop -> flip -> jitter -> grey -> blur -> solarise -> normalise. All randomness of
- * one view comes from one Philox sequence named by (seed, epoch, image, view), so a
+ * crop -> flip -> jitter -> grey -> blur -> solarise -> policy -> normalise -> erase.
+ * All randomness of one view comes from one Philox sequence named by (seed, epoch, image, view), so a
  * view never depends on which thread makes it, or when. Choices as in torchvision
  * (RandomResizedCrop, ColorJitter) and BYOL/BossNAS (blur, solarise).
  */
 #include "data/augment.h"
+#include "data/augment_policy.h"
 
 #include <bosskit/random.h>
 
@@ -102,6 +103,26 @@ static int check_crop(const struct bk_augment *a, const char *what,
     return BK_OK;
 }
 
+static int check_policy(const struct bk_augment *a, const char *what,
+                        struct bk_error *err)
+{
+    BK_TRY(check_range(what, "policy", a->policy, BK_POLICY_NONE, BK_POLICY_AUTO, err));
+    BK_TRY(check_range(what, "erase", a->erase, 0, 1, err));
+    if (a->policy == BK_POLICY_RAND) {
+        BK_TRY(check_range(what, "rand_ops", a->rand_ops, 0, 100, err));
+        BK_TRY(check_range(what, "rand_prob", a->rand_prob, 0, 1, err));
+        BK_TRY(check_range(what, "rand_magnitude", a->rand_magnitude, 0, 10, err));
+        BK_TRY(check_range(what, "rand_std", a->rand_std, 0, 100, err));
+    }
+    if (a->erase > 0) {
+        BK_TRY(check_range(what, "erase_area_max", a->erase_area_max, 0, 1, err));
+        BK_TRY(check_range(what, "erase_area_min", a->erase_area_min, 0,
+                           a->erase_area_max, err));
+        BK_TRY(check_range(what, "erase_aspect", a->erase_aspect, 0.01, 1, err));
+    }
+    return BK_OK;
+}
+
 int bk__augment_check(const struct bk_augment *a, const char *what,
                       struct bk_error *err)
 {
@@ -127,6 +148,7 @@ int bk__augment_check(const struct bk_augment *a, const char *what,
         BK_TRY(check_range(what, "blur_sigma_min", a->blur_sigma_min, 0,
                            a->blur_sigma_max, err));
     }
+    BK_TRY(check_policy(a, what, err));
     for (int c = 0; c < 3; c++) {
         BK_TRY(check_range(what, "mean", a->mean[c], -100, 100, err));
         BK_TRY(check_range(what, "std", a->std[c], 1e-6, 1e6, err));
@@ -370,7 +392,10 @@ int bk__augment_run(struct bk__scratch *s, const struct bk_augment *a,
     if (a->flip > 0 && draw_chance(&r, a->flip))
         flip(p, a->size);
     BK_TRY(recolor(s, a, &r, p, err));
+    BK_TRY(bk__policy_run(s, a, &r, p, err));
     normalize(s, a, p, out);
+    if (a->erase > 0)
+        bk__random_erase(a, &r, out);
     return BK_OK;
 }
 

@@ -4,13 +4,14 @@
  * A ring of slots holds the batch that is lent to the caller and the ones after it. The
  * caller's thread decides what goes into a slot (position, image numbers, labels) and
  * puts it up for work; workers take chunks of a few images, always of the earliest
- * unfinished slot, and only fill in pixels. Since each view is a function of (seed,
+ * unfinished slot, and only fill in pixels; who finishes the last one mixes the batch. Since each view is a function of (seed,
  * epoch, image, view), batches do not depend on the number of workers; errors do not
  * either: the one of the first image wins.
  *
  * Not here: which images a split has (datasets), what a view looks like (augment.c).
  */
 #include "data/augment.h"
+#include "data/mix.h"
 
 #include <bosskit/random.h>
 
@@ -31,8 +32,10 @@ struct slot {
     int32_t bad;        /* position of the first image that failed, INT32_MAX: none */
     struct bk_error error;
     float *view[BK_MAX_VIEWS];
+    float *target;      /* NULL without mixing */
     int32_t *label;
     uint32_t *image;
+    uint32_t *copy; /* which repetition of the image */
 };
 
 struct bk_loader {
@@ -72,8 +75,9 @@ static int make_image(struct bk_loader *l, struct bk__scratch *s, struct slot *s
     for (int32_t v = 0; v < c->n_views; v++) {
         size_t side = (size_t)c->view[v].size;
         float *out = slot->view[v] + (size_t)i * side * side * 3;
-        int rc = bk__augment_run(s, &c->view[v], &image, c->seed, epoch, number,
-                                 (uint32_t)v, out, err);
+        uint32_t view = (uint32_t)v + BK_MAX_VIEWS * slot->copy[i];
+        int rc = bk__augment_run(s, &c->view[v], &image, c->seed, epoch, number, view,
+                                 out, err);
         if (rc) {
             bk_context(err, "image %u of the split, view %d", (unsigned)number, v);
             return rc;
@@ -91,6 +95,16 @@ static int32_t make_images(struct bk_loader *l, struct bk__scratch *s,
         if (make_image(l, s, slot, i, err))
             return i;
     return INT32_MAX;
+}
+
+static void mix_slot(const struct bk_loader *l, struct slot *slot)
+{
+    const struct bk_loader_config *c = &l->config;
+    struct bk__mix_draw draw;
+    int32_t size = c->view[0].size;
+    bk__mix_decide(&c->mix, c->seed, slot->epoch, slot->index, size, &draw);
+    bk__mix_images(&draw, slot->n, size, slot->view[0]);
+    bk__mix_targets(&c->mix, &draw, slot->label, slot->n, slot->target);
 }
 
 /* ---- workers --------------------------------------------------------------------- */
@@ -123,6 +137,13 @@ static void work_once(struct bk_loader *l, struct bk__scratch *scratch,
         slot->error = error;
     }
     slot->left -= hi - lo;
+    if (slot->left == 0 && slot->bad == INT32_MAX && slot->target) {
+        l->n_busy++;
+        pthread_mutex_unlock(&l->lock);
+        mix_slot(l, slot);
+        pthread_mutex_lock(&l->lock);
+        l->n_busy--;
+    }
     if (slot->left == 0)
         slot->state = SLOT_READY;
     pthread_cond_broadcast(&l->done);
@@ -158,10 +179,36 @@ static void make_order(struct bk_loader *l, int32_t epoch)
     l->order_epoch = epoch;
 }
 
+static uint32_t at_least_one(int32_t v)
+{
+    return v > 1 ? (uint32_t)v : 1;
+}
+
+/* Position i of the batch to put up in the order of the epoch, repetitions counted. */
+static uint64_t entry_of(const struct bk_loader *l, int32_t i)
+{
+    uint64_t batch = (uint64_t)l->config.batch, index = (uint64_t)l->index;
+    uint64_t group = at_least_one(l->config.interleave);
+    return (index / group * batch + (uint64_t)i) * group + index % group;
+}
+
+/* A soft target has room for n_classes alone. */
+static void check_label(const struct bk_loader *l, struct slot *s, int32_t i)
+{
+    int32_t n = l->config.mix.n_classes;
+    if (!n || (s->label[i] >= 0 && s->label[i] < n) || i >= s->bad)
+        return;
+    s->bad = i;
+    (void)bk_fail(&s->error, BK_EDATA, "image %u of the split: label %d is outside 0..%d",
+                  (unsigned)s->image[i], s->label[i], n - 1);
+}
+
 static void put_up(struct bk_loader *l, struct slot *s)
 {
-    uint32_t first = (uint32_t)l->index * (uint32_t)l->config.batch;
-    uint32_t rest = l->n_images - first;
+    uint32_t repeat = at_least_one(l->config.repeat);
+    uint32_t rest = l->config.interleave > 1
+                        ? (uint32_t)l->config.batch
+                        : l->n_images - (uint32_t)l->index * (uint32_t)l->config.batch;
 
     if (l->config.shuffle)
         make_order(l, l->epoch);
@@ -174,10 +221,13 @@ static void put_up(struct bk_loader *l, struct slot *s)
     s->state = SLOT_WORK;
     for (int32_t i = 0; i < s->n; i++) {
         struct bk_image image;
-        uint32_t k = first + (uint32_t)i;
+        uint64_t entry = entry_of(l, i);
+        uint32_t k = (uint32_t)(entry / repeat);
         s->image[i] = l->config.shuffle ? l->order[k] : k;
+        s->copy[i] = (uint32_t)(entry % repeat);
         bk_images_get(l->split.images, l->split.index[s->image[i]], &image);
         s->label[i] = image.label;
+        check_label(l, s, i);
     }
     if (++l->index == l->n_batches) {
         l->index = 0;
@@ -212,6 +262,15 @@ static int check_config(const struct bk_loader_config *c, struct bk_error *err)
     if (c->threads < 0 || c->threads > 256)
         return bk_fail(err, BK_EINVAL, "loader: %d threads are outside 0..256",
                        c->threads);
+    if (c->repeat < 0 || c->repeat > 1024 || c->interleave < 0 || c->interleave > 65536)
+        return bk_fail(err, BK_EINVAL,
+                       "loader: repeat %d is outside 0..1024, or interleave %d outside "
+                       "0..65536",
+                       c->repeat, c->interleave);
+    BK_TRY(bk__mix_check(&c->mix, err));
+    if (c->mix.n_classes && c->n_views > 1)
+        return bk_fail(err, BK_EINVAL, "loader: %d views cannot be mixed, legal: 1",
+                       c->n_views);
     for (int32_t v = 0; v < c->n_views; v++)
         if (bk__augment_check(&c->view[v], "view", err))
             return bk_context(err, "loader: view %d", v);
@@ -237,7 +296,12 @@ static int make_slot(const struct bk_loader_config *c, struct slot *s,
     size_t batch = (size_t)c->batch;
     s->label = bk_alloc(batch * sizeof *s->label);
     s->image = bk_alloc(batch * sizeof *s->image);
-    bool ok = s->label && s->image;
+    s->copy = bk_alloc(batch * sizeof *s->copy);
+    bool ok = s->label && s->image && s->copy;
+    if (ok && c->mix.n_classes) {
+        s->target = bk_alloc(batch * (size_t)c->mix.n_classes * sizeof *s->target);
+        ok = s->target != NULL;
+    }
     for (int32_t v = 0; ok && v < c->n_views; v++) {
         size_t side = (size_t)c->view[v].size;
         s->view[v] = bk_alloc_aligned(batch * side * side * 3 * sizeof(float));
@@ -277,6 +341,15 @@ static int start_workers(struct bk_loader *l, struct bk_error *err)
     return BK_OK;
 }
 
+static int32_t count_batches(const struct bk_loader_config *c, uint32_t n_images)
+{
+    uint32_t batch = (uint32_t)c->batch;
+    uint64_t group = at_least_one(c->interleave);
+    if (group > 1)
+        return (int32_t)(n_images / (batch * group) * group);
+    return (int32_t)(n_images / batch + (!c->drop_last && n_images % batch));
+}
+
 int bk_loader_new(const struct bk_loader_config *config, struct bk_loader **out,
                   struct bk_error *err)
 {
@@ -295,15 +368,14 @@ int bk_loader_new(const struct bk_loader_config *config, struct bk_loader **out,
         l->n_images = config->limit;
     l->lent = -1;
     l->order_epoch = -1;
-    uint32_t batch = (uint32_t)config->batch;
-    l->n_batches =
-        (int32_t)(l->n_images / batch + (!config->drop_last && l->n_images % batch));
+    l->n_batches = count_batches(config, l->n_images);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->done, NULL);
     if (l->n_batches == 0) {
-        rc = bk_fail(err, BK_EINVAL, "loader: %u images do not fill one batch of %d",
-                     (unsigned)l->n_images, config->batch);
+        rc = bk_fail(err, BK_EINVAL, "loader: %u images do not fill %u batches of %d",
+                     (unsigned)l->n_images, at_least_one(config->interleave),
+                     config->batch);
         goto fail;
     }
     rc = make_ring(l, err);
@@ -334,6 +406,8 @@ void bk_loader_free(struct bk_loader *l)
     for (int32_t i = 0; i < l->n_slots; i++) {
         bk_free(l->slot[i].label);
         bk_free(l->slot[i].image);
+        bk_free(l->slot[i].copy);
+        bk_free(l->slot[i].target);
         for (int32_t v = 0; v < BK_MAX_VIEWS; v++)
             bk_free_aligned(l->slot[i].view[v]);
     }
@@ -390,7 +464,8 @@ static void lend(const struct bk_loader *l, const struct slot *s, struct bk_batc
                               .index = s->index,
                               .n_batches = l->n_batches,
                               .label = s->label,
-                              .image = s->image };
+                              .image = s->image,
+                              .target = s->target };
     for (int32_t v = 0; v < l->config.n_views; v++)
         out->view[v] = s->view[v];
 }

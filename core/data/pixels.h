@@ -60,4 +60,28 @@ BK_API int bk__gaussian_blur(struct bk__scratch *s, uint8_t *p, int32_t width,
                              int32_t height, float sigma,
                              struct bk_error *err) BK_MUST_USE;
 
+/* ---- operations of AutoAugment and RandAugment, p [height][width][3] in place ----- */
+
+/** Each channel stretched to 0..255; its histogram made flat. */
+BK_API void bk__autocontrast(uint8_t *p, size_t n);
+BK_API void bk__equalize(uint8_t *p, size_t n);
+BK_API void bk__invert(uint8_t *p, size_t n);
+/** Keep the `bits` (0..8) highest bits. */
+BK_API void bk__posterize(uint8_t *p, size_t n, int bits);
+/** v < threshold becomes min(v + add, 255). */
+BK_API void bk__solarize_add(uint8_t *p, size_t n, int add, int threshold);
+/** Blend with the smoothed image; factor 1 changes nothing, 0 smoothes. Errors: BK_ENOMEM */
+BK_API int bk__adjust_sharpness(struct bk__scratch *s, uint8_t *p, int32_t width,
+                                int32_t height, float factor,
+                                struct bk_error *err) BK_MUST_USE;
+/**
+ * The pixel at (x, y) becomes the one at (m0 x + m1 y + m2, m3 x + m4 y + m5) of the
+ * image as it was, pixel centres at halves; `fill` where that is outside. BK_ENOMEM
+ */
+BK_API int bk__affine_bicubic(struct bk__scratch *s, uint8_t *p, int32_t width,
+                              int32_t height, const double m[6], const uint8_t fill[3],
+                              struct bk_error *err) BK_MUST_USE;
+/** The map that turns an image about its middle. */
+BK_API void bk__rotation(double degrees, int32_t width, int32_t height, double m[6]);
+
 #endif

@@ -139,7 +139,13 @@ enum bk_crop {
     BK_CROP_CENTER,             /* resize the short side to size / center_ratio, centre crop */
 };
 
-/** One pipeline: crop, flip, jitter, grey, blur, solarise, normalise. Arithmetic on 8 bits as Pillow's. */
+enum bk_policy {
+    BK_POLICY_NONE = 0,
+    BK_POLICY_RAND,             /* RandAugment: rand_ops operations of 15, timm's "increasing" set */
+    BK_POLICY_AUTO,             /* AutoAugment's ImageNet policy, timm's "v0" */
+};
+
+/** One pipeline: crop, flip, jitter, grey, blur, solarise, policy, normalise, erase. Arithmetic on 8 bits as Pillow's. */
 struct bk_augment {
     uint32_t crop;              /* enum bk_crop */
     int32_t size;               /* output side */
@@ -152,6 +158,13 @@ struct bk_augment {
     double blur, blur_sigma_min, blur_sigma_max;
     double solarize;            /* probability, threshold 128 */
     double mean[3], std[3];     /* normalisation of values in [0,1] */
+    uint32_t policy;            /* enum bk_policy */
+    int32_t rand_ops;
+    double rand_prob;           /* of each operation */
+    double rand_magnitude, rand_std;    /* magnitude ~ N(rand_magnitude, rand_std^2) clipped to 0..10 */
+    double erase;               /* probability of random erasing: a box of pixels becomes N(0,1) after normalising */
+    double erase_area_min, erase_area_max;      /* of the box, as a share of the image */
+    double erase_aspect;        /* log-uniform in [erase_aspect, 1 / erase_aspect] */
 };
 
 /** Named pipelines: "cifar" (pad 4, flip), "imagenet_1", "imagenet_2" (released), "byol_1", "byol_2", "center", "none". */
@@ -167,6 +180,16 @@ BK_API int bk_augment_apply(const struct bk_augment *a, const struct bk_image *i
 
 #define BK_MAX_VIEWS 16
 
+/** Mixing the images of a batch with one another: mixup, CutMix, soft targets. All zero: none of it. */
+struct bk_mix {
+    double mixup, cutmix;       /* lambda ~ Beta(a, a); 0: not used */
+    double prob;                /* that a batch is mixed at all */
+    double switch_prob;         /* of CutMix where both are used */
+    double smoothing;           /* share of the uniform distribution in the targets */
+    int32_t n_classes;          /* > 0: batches come with soft targets; needs one view */
+    int32_t reserved;
+};
+
 struct bk_loader_config {
     const struct bk_split *split;
     int32_t batch;
@@ -178,6 +201,17 @@ struct bk_loader_config {
     bool drop_last;             /* leave out a short last batch */
     int32_t threads;            /* workers; 0 = in the caller */
     uint32_t limit;             /* at most so many images of the split, the first ones; 0 = all */
+    /**
+     * Repeated augmentation (Hoffer et al. 2020): every image of the order comes `repeat` times in a row (0, 1: once),
+     * each with a view of its own; an epoch keeps its length, so it sees only a part of the images.
+     */
+    int32_t repeat;
+    /**
+     * Deal the order out to this many batches at once (0, 1: none), as processes that share the work would: batch
+     * s G + r has entries (s batch + i) G + r. An epoch then has whole groups of G batches alone.
+     */
+    int32_t interleave;
+    struct bk_mix mix;
 };
 
 struct bk_batch {
@@ -186,6 +220,7 @@ struct bk_batch {
     const float *view[BK_MAX_VIEWS];    /* [n][size][size][3], normalised */
     const int32_t *label;               /* [n] */
     const uint32_t *image;              /* [n] numbers within the split */
+    const float *target;                /* [n][mix.n_classes], NULL without mix.n_classes */
 };
 
 struct bk_loader;
