@@ -1,5 +1,6 @@
 /*
- * cli/cli_plan.c: bosskit plan: what would run and why. Opens data sets and truth tables, makes nothing in the store.
+ * cli/cli_plan.c: bosskit plan: what would run and why. Opens data sets and truth tables, imports no images, makes nothing
+ * in the store.
  */
 #include "cli/cli.h"
 #include "cli/cli_experiment.h"
@@ -14,7 +15,7 @@ int bk__cli_plan(int argc, char **argv, struct bk_error *err)
     int rc = bk__cli_experiment_open(argc, argv, opts, &x, err);
 
     if (!rc && !x.args.helped) {
-        rc = bk_plan_make(x.registry, x.experiment, &plan, err);
+        rc = bk_plan_make(x.registry, x.experiment, true, &plan, err);
         if (!rc)
             rc = bk_plan_print(plan, &text, err);
         if (!rc)

@@ -46,6 +46,12 @@ uint32_t bk__pixel_sum(const uint8_t *p, size_t nbytes);
 BK_API void bk__cache_structure(const struct bk__cache_header *header,
                                 const void *index, size_t index_bytes, char out[65]);
 
+/**
+ * While on (for this thread), bk_images_cached() makes nothing and fails with BK_ENOTFOUND where a cache would have to be
+ * written: for looking at what a run would do.
+ */
+BK_API void bk__images_look_only(bool on);
+
 /** Add one image to the content digest. */
 struct bk_sha256;
 void bk__cache_digest_add(struct bk_sha256 *sha, const struct bk_image *image);

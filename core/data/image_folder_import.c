@@ -6,6 +6,7 @@
  * in order, reports progress and notices cancellation. The cache's bytes and the error
  * that is reported do not depend on the number of threads.
  */
+#include "data/image_cache.h"
 #include "data/image_folder.h"
 #include "data/pixels.h"
 
@@ -228,12 +229,19 @@ static int build_cache(const struct bk__file_list *files, int32_t short_side,
     return rc;
 }
 
+static _Thread_local bool look_only;
+
+void bk__images_look_only(bool on)
+{
+    look_only = on;
+}
+
 int bk_images_cached(const char *cache_dir, const char *prefix, const char *key,
                      char **path, struct bk_images **out, struct bk_error *err)
 {
     struct bk_error local = BK_ERROR_INIT;
     struct bk_text t = BK_TEXT_INIT;
-    int rc = bk_make_dirs(cache_dir, err);
+    int rc = look_only ? BK_OK : bk_make_dirs(cache_dir, err);
     if (rc)
         return rc;
     bk_text_addf(&t, "%s/%s-%.32s.images", cache_dir, prefix, key);
@@ -246,7 +254,9 @@ int bk_images_cached(const char *cache_dir, const char *prefix, const char *key,
         bk_log(BK_LOG_WARN, "%s; building it again", local.text);
         rc = BK_ENOTFOUND;
     }
-    if (rc == BK_ENOTFOUND) {
+    if (rc == BK_ENOTFOUND && look_only) {
+        bk_fail(err, rc, "the images are not imported yet");
+    } else if (rc == BK_ENOTFOUND) {
         *out = NULL;
         rc = BK_OK;
     } else if (rc) {

@@ -49,6 +49,15 @@ static int add_node(struct bk_traverse *t, const struct bk_path *path, struct bk
     return BK_OK;
 }
 
+/* Is this the beginning of a path that is to be walked? */
+static bool is_in_config(const struct bk_traverse *t, const struct bk_path *path)
+{
+    for (size_t i = 0; i < t->c.n_only; i++)
+        if (t->c.only[i].n >= path->n && !memcmp(t->c.only[i].op, path->op, path->n))
+            return true;
+    return !t->c.only;
+}
+
 static int grow(struct bk_traverse *t, int32_t at, struct bk_error *err)
 {
     const struct bk_env *env = t->c.env;
@@ -61,13 +70,15 @@ static int grow(struct bk_traverse *t, int32_t at, struct bk_error *err)
         return bk_fail(err, rc, "space '%s' has no choices for block %d", s->name, (int)env->block);
     if (n == 0)
         t->node[at].leaf = t->n_leaves++;
-    t->node[at].first_child = first;
-    t->node[at].n_children = n;
     path.n++;
     for (int32_t i = 0; i < n; i++) {
         path.op[path.n - 1] = choice[i];
-        BK_TRY(add_node(t, &path, err));
+        if (is_in_config(t, &path))
+            BK_TRY(add_node(t, &path, err));
     }
+    n = t->n_nodes - first;
+    t->node[at].first_child = first;
+    t->node[at].n_children = n;
     for (int32_t i = 0; i < n; i++)
         BK_TRY(grow(t, first + i, err));
     return BK_OK;
@@ -292,6 +303,9 @@ static int build(struct bk_traverse *t, struct bk_error *err)
     BK_TRY(grow(t, 0, err));
     if (t->node[0].leaf >= 0)
         return bk_fail(err, BK_EINVAL, "block %d has no layers", (int)t->c.env->block);
+    if (t->c.only && (size_t)t->n_leaves != t->c.n_only)
+        return bk_fail(err, BK_EINVAL, "%zu different paths of block %d are wanted, %d are among those given", t->c.n_only,
+                       (int)t->c.env->block, (int)t->n_leaves);
     BK_TRY(number_leaves(t, err));
     BK_TRY(make_stores(t, err));
     return probe(t, err);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -186,12 +187,14 @@ int bk__child_run(struct bk_child *c, struct bk_error *err)
     struct relay r = { .c = c };
     pid_t pid = -1;
     int fd = -1, status = 0;
+    struct rusage usage = { 0 };
 
     BK_TRY(start(c, &pid, &fd, err));
     relay_until_end(&r, pid, fd);
     close(fd);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR)
         continue;
+    c->peak_bytes = (int64_t)usage.ru_maxrss * 1024;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return BK_OK;
     if (bk__interrupted() || (WIFEXITED(status) && WEXITSTATUS(status) == 75))

@@ -27,6 +27,7 @@ struct bk_child {
     void (*progress)(void *user, double done, double total, const char *unit, const char *note);
     void *user;
     char *result;               /* out: the child's result line or NULL; bk_free() */
+    int64_t peak_bytes;         /* out: most host memory it ever held */
 };
 
 /** Run to the end. Errors: the child's own; BK_ECHILD with signal and last lines when it died; BK_EINTERRUPTED */
@@ -58,6 +59,10 @@ struct bk_stage_job {
 /** The hidden command. */
 BK_API int bk_stage_main(const char *spec_path, struct bk_error *err);
 
+/** Rate the block of job->env with the row's rater and write `file` into job->dir. `trained` may be NULL. */
+int bk__rate_block_into(struct bk_stage_job *job, const struct bk_bundle *trained, const char *file,
+                        struct bk_error *err);
+
 int bk__stage_train(struct bk_stage_job *job, struct bk_error *err);
 int bk__stage_rate(struct bk_stage_job *job, struct bk_error *err);
 int bk__stage_score(struct bk_stage_job *job, struct bk_error *err);
@@ -67,6 +72,9 @@ int bk__stage_alone(struct bk_stage_job *job, struct bk_error *err);
 /* control lines */
 void bk__say_progress(double done, double total, const char *unit, const char *note);
 void bk__say_result(const char *json);
+
+/** "epoch-000010.csv": ratings of a block after so many epochs of its training, an output of TRAIN with rate_every. */
+void bk__epoch_file(int64_t epoch, char buf[32]);
 
 /** Checkpoints of a stage: numbered bundles, the two newest kept. */
 int bk__checkpoint_save(const char *dir, int64_t number, const struct bk_bundle *b, struct bk_error *err);

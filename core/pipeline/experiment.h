@@ -52,6 +52,7 @@ struct bk_top_options {
     const char *name, *title;
     int64_t seed, threads, checkpoint_s, n_classes;
     int32_t dtype, determinism;         /* dtype 0: auto */
+    bool quoted;                        /* a row of published values alone */
 };
 
 struct bk_truth_options {
@@ -69,8 +70,8 @@ struct bk_report_options {
 };
 
 struct bk_published {
-    double kendall_tau, spearman_rho, pearson_r;
-    bool has_tau, has_rho, has_r;
+    double kendall_tau, spearman_rho, pearson_r, found_truth;
+    bool has_tau, has_rho, has_r, has_found;
     const char *source;
 };
 
@@ -84,6 +85,17 @@ struct bk_rater_options {
     int64_t round_decimals;
     double weight[BK_MAX_BLOCKS];
     int32_t n_weights;                  /* 0: all 1 */
+};
+
+struct bk_trainer_options {
+    int64_t rate_every;                 /* see bk_row_rate_every() */
+};
+
+/** An architecture that the experiment names, to be drawn and priced, with what was published about it (NaN: nothing). */
+struct bk_named_arch {
+    const char *name, *arch, *source;   /* arch NULL: published values alone */
+    double top1, top5, params, madds;
+    struct bk_arch parsed;
 };
 
 enum bk_part_slot {
@@ -110,10 +122,13 @@ struct bk_row {
     struct bk_published published;
     struct bk_data_options data;
     struct bk_rater_options rater;
+    struct bk_trainer_options trainer;
     struct bk_instance *part[BK_N_SLOTS];       /* NULL: not in the configuration */
     struct bk_space space;
     struct bk_baseline baseline[BK_MAX_BASELINES];
     int32_t n_baselines;
+    struct bk_named_arch *named;
+    int32_t n_named;
 };
 
 /** Bind every section and open its plugins (the backend is bound, not initialised). The row keeps a copy of `tree`. */
@@ -126,8 +141,20 @@ static inline const struct bk_rater_iface *bk_row_rater(const struct bk_row *row
     return bk_instance_iface(row->part[BK_SLOT_RATER]);
 }
 
+/** Is anything rated here? Not in rows that only quote, or only draw named architectures. */
+static inline bool bk_row_rates(const struct bk_row *row)
+{
+    return !row->top.quoted && row->part[BK_SLOT_RATER];
+}
+
 /** Does this row's rater need a trained supernet? */
 bool bk_row_trains(const struct bk_row *row);
+/** The searcher goes block by block and the rater can rate a part of a block: ratings are made during the search. */
+bool bk_row_evolves(const struct bk_row *row);
+/** Epochs of a block by the trainer's option of that name; 0: it has none. */
+int64_t bk_row_epochs(const struct bk_row *row);
+/** After how many epochs a block is rated during its training; 0: only at its end. */
+int64_t bk_row_rate_every(const struct bk_row *row);
 
 /** One resolved option: "trainer.epochs", "2", "nats.cfg:14" or "default". */
 struct bk_resolved {
@@ -144,10 +171,11 @@ BK_API void bk_rows_print(struct bk_row *const *rows, size_t n, struct bk_text *
 
 /* option tables (row_options.c) */
 extern const struct bk_opt bk__top_table[], bk__truth_table[], bk__report_table[], bk__published_table[],
-    bk__data_table[], bk__rater_table[];
+    bk__data_table[], bk__rater_table[], bk__trainer_table[], bk__named_table[];
 extern const char *const bk__slot_key[BK_N_SLOTS];
 extern const uint32_t bk__slot_kind[BK_N_SLOTS];
 extern const char *const bk__top_sections[];    /* keys of the root that are no options */
-extern const char *const bk__data_keys[], *const bk__rater_keys[];      /* the pipeline's own keys in these groups */
+/* the pipeline's own keys in these groups */
+extern const char *const bk__data_keys[], *const bk__rater_keys[], *const bk__trainer_keys[];
 
 #endif

@@ -2,6 +2,7 @@
  * Building the graph: for every row its truth, its stages in order, their keys and their states. Stages of equal keys
  * become one. Printing it is plan_print.c's, running it run.c's.
  */
+#include "data/image_cache.h"
 #include "pipeline/child.h"
 #include "pipeline/plain_host.h"
 #include "pipeline/plan.h"
@@ -40,6 +41,9 @@ static void label(struct bk_stage *s, const struct bk_plan_row *p)
     case BK_STAGE_TRAIN:
         snprintf(s->label, sizeof s->label, "%s block %d (%s)", kind, s->block,
                  row->part[BK_SLOT_TRAINER]->found->plugin->name);
+        if (bk_row_rate_every(row))
+            snprintf(s->label, sizeof s->label, "%s block %d (%s), rated every %lld epochs", kind, s->block,
+                     row->part[BK_SLOT_TRAINER]->found->plugin->name, (long long)bk_row_rate_every(row));
         break;
     case BK_STAGE_RATE:
         snprintf(s->label, sizeof s->label, "%s block %d (%s)", kind, s->block,
@@ -57,6 +61,17 @@ static void label(struct bk_stage *s, const struct bk_plan_row *p)
     }
 }
 
+/** Parameters of the backbone and adapters of all blocks; 0 when the space cannot say. */
+static double supernet_parameters(const struct bk_row *row)
+{
+    struct bk_net net = BK_NET_INIT;
+    double n = 0;
+    if (row->space.iface->supernet(row->space.state, &net, NULL) == BK_OK)
+        n = (double)bk_net_count(&net, 0, -2);
+    bk_net_release(&net);
+    return n;
+}
+
 static void estimate(struct bk_stage *s, const struct bk_plan_row *p)
 {
     const struct bk_row *row = p->row;
@@ -66,17 +81,29 @@ static void estimate(struct bk_stage *s, const struct bk_plan_row *p)
     size_t n = 0;
 
     if (s->kind == BK_STAGE_TRAIN) {
-        snprintf(s->size, sizeof s->size, "%u images an epoch", p->data.data.train.n);
+        int64_t epochs = bk_row_epochs(row) > 0 ? bk_row_epochs(row) : 1;
+        double parameters = supernet_parameters(row);
+        int used = p->has_data ? snprintf(s->size, sizeof s->size, "%u images an epoch", p->data.data.train.n) : 0;
+        s->work = (double)p->data.data.train.n * (double)epochs;
+        if (parameters > 0)
+            snprintf(s->size + used, sizeof s->size - (size_t)used, "%ssupernet of %.3g M parameters", used ? ", " : "",
+                     parameters / 1e6);
     } else if (s->kind == BK_STAGE_RATE && bk_space_paths(&row->space, s->block, 0, &path, &n, NULL) == BK_OK) {
         snprintf(s->size, sizeof s->size, p->has_data ? "%zu paths, %u images" : "%zu paths", n, p->data.data.val.n);
+        s->work = (double)n * (p->has_data ? p->data.data.val.n : 1);
         bk_free(path);
     } else if (s->kind == BK_STAGE_SCORE) {
         snprintf(s->size, sizeof s->size, "%zu architectures", s->truth->n);
+        s->work = (double)s->truth->n;
+    } else if (s->kind == BK_STAGE_SEARCH) {
+        s->work = 1;
     } else if (s->kind == BK_STAGE_ALONE && bk_space_parse(&row->space, s->arch, &arch, NULL) == BK_OK &&
                bk_space_cost(&row->space, &arch, p->n_classes, &cost, NULL) == BK_OK) {
         /* forward and backward: three times the multiply-adds, two operations each */
         double flop = 6 * cost.macs * p->data.full.n * (double)row->truth.epochs;
-        snprintf(s->size, sizeof s->size, "%.3g TFLOP", flop / 1e12);
+        if (p->has_data)
+            snprintf(s->size, sizeof s->size, "%.3g TFLOP", flop / 1e12);
+        s->work = flop;
     }
 }
 
@@ -111,7 +138,7 @@ static int add_stage(struct bk_plan *p, struct bk_plan_row *row, const struct bk
         }
     }
     if (!rc) {
-        s->state = bk_store_look(p->store, bk_stage_kind_name(s->kind), s->key, false);
+        s->state = row->pending ? BK_STAGE_RUN : bk_store_look(p->store, bk_stage_kind_name(s->kind), s->key, false);
         estimate(s, row);
         rc = plan_append(p, s, err);
     }
@@ -152,6 +179,8 @@ static int plan_search(struct bk_plan *p, struct bk_plan_row *row, struct bk_err
         return BK_OK;
     for (int32_t k = 0; row->rate[0] && k < row->row->space.info.n_blocks; k++)
         s.in[s.n_in++] = row->rate[k];
+    for (int32_t k = 0; row->train[0] && bk_row_evolves(row->row) && k < row->row->space.info.n_blocks; k++)
+        s.in[s.n_in++] = row->train[k];
     return add_stage(p, row, &s, &row->search, err);
 }
 
@@ -208,7 +237,7 @@ static bool same_space(const struct bk_row *a, const struct bk_row *b)
 static bool same_truth(const struct bk_plan_row *a, const struct bk_plan_row *b, const struct bk_truth_set *t)
 {
     const struct bk_truth_options *x = &a->row->truth, *y = &b->row->truth;
-    if (strcmp(a->truth->id, t->id) != 0 || x->source != y->source || !same_space(a->row, b->row))
+    if (!a->truth || strcmp(a->truth->id, t->id) != 0 || x->source != y->source || !same_space(a->row, b->row))
         return false;
     if (x->source == BK_TRUTH_FILE)
         return true;
@@ -255,6 +284,7 @@ static int choose_setting(struct bk_plan *p, struct bk_plan_row *row, struct bk_
         struct bk_text x = BK_TEXT_INIT, y = BK_TEXT_INIT;
         bool same = a->top.dtype == b->top.dtype && a->top.determinism == b->top.determinism &&
                     a->top.threads == b->top.threads && !an == !bn && (!an || an->found == bn->found);
+        same = same && r->setting.found;
         if (same && an && an->found->plugin->options) {
             (void)bk_options_canonical(an->found->plugin->options, an->state, true, &x);
             (void)bk_options_canonical(bn->found->plugin->options, bn->state, true, &y);
@@ -270,14 +300,30 @@ static int choose_setting(struct bk_plan *p, struct bk_plan_row *row, struct bk_
     return bk__setting_choose(p->registry, b, &row->setting, err);
 }
 
+/** Open the row's images; when only looking, images that are not imported leave the row pending. */
+static int open_data(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
+{
+    bk__images_look_only(p->look_only);
+    int rc = bk__row_data_open(row->row, p->data_cache, &row->data, err);
+    bk__images_look_only(false);
+    if (rc == BK_ENOTFOUND && p->look_only) {
+        row->pending = true;
+        return BK_OK;
+    }
+    if (rc)
+        return rc;
+    row->has_data = true;
+    row->n_classes = row->data.data.info.n_classes;
+    return BK_OK;
+}
+
 static int plan_row(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
 {
     row->n_classes = (int32_t)row->row->top.n_classes;
-    if (needs_data(row->row)) {
-        BK_TRY(bk__row_data_open(row->row, p->data_cache, &row->data, err));
-        row->has_data = true;
-        row->n_classes = row->data.data.info.n_classes;
-    }
+    if (!bk_row_rates(row->row))
+        return BK_OK;
+    if (needs_data(row->row))
+        BK_TRY(open_data(p, row, err));
     BK_TRY(choose_setting(p, row, err));
     BK_TRY(open_truth(p, row, err));
     if (bk_row_rater(row->row)->flags & BK_RATER_BLOCKS) {
@@ -309,7 +355,8 @@ static int open_rows(struct bk_plan *p, struct bk_error *err)
     return BK_OK;
 }
 
-int bk_plan_make(struct bk_registry *r, struct bk_experiment *e, struct bk_plan **out, struct bk_error *err)
+int bk_plan_make(struct bk_registry *r, struct bk_experiment *e, bool look_only, struct bk_plan **out,
+                 struct bk_error *err)
 {
     struct bk_plan *p = bk_zalloc(sizeof *p);
     struct bk_text cache = BK_TEXT_INIT;
@@ -318,6 +365,7 @@ int bk_plan_make(struct bk_registry *r, struct bk_experiment *e, struct bk_plan 
     if (!rc) {
         p->registry = r;
         p->experiment = e;
+        p->look_only = look_only;
         bk_text_addf(&cache, "%s/images", bk_store_root(p->store));
         p->data_cache = bk_text_take(&cache);
         rc = p->data_cache ? open_rows(p, err) : out_of_memory(err);

@@ -50,6 +50,7 @@ struct bk_stage {
     char key[65];
     enum bk_stage_state state;
     char size[96];                      /* a rough idea of the work */
+    double work;                        /* the same as a number that time is proportional to; 0: not known */
     /* filled while running */
     char *dir;                          /* published directory; NULL until then */
     struct bk_block_table table;        /* RATE: its ratings */
@@ -70,6 +71,8 @@ struct bk_plan_row {
     struct bk_stage *score;                                             /* raters of architectures */
     struct bk_stage *search;
     struct bk_stage *baseline[BK_MAX_BASELINES];        /* NULL: a score of the space */
+    bool pending;                       /* look only: the images are not imported yet, so keys are not known */
+    size_t entry;                       /* in the report; filled by bk_plan_results(), SIZE_MAX: none */
 };
 
 struct bk_plan {
@@ -83,15 +86,32 @@ struct bk_plan {
     struct bk_truth_set **truth;
     size_t n_truths;
     char *data_cache;
+    bool look_only;
 };
 
-/** Errors: BK_ECONFIG, BK_EPLUGIN (backend), BK_EDATA (missing data or truth) */
-BK_API int bk_plan_make(struct bk_registry *r, struct bk_experiment *e, struct bk_plan **out,
+/**
+ * With `look_only` no image cache is made: rows whose images are not imported yet are `pending`, and all of their stages
+ * that need images are RUN. Such a plan can be printed, not run.
+ * Errors: BK_ECONFIG, BK_EPLUGIN (backend), BK_EDATA (missing data or truth)
+ */
+BK_API int bk_plan_make(struct bk_registry *r, struct bk_experiment *e, bool look_only, struct bk_plan **out,
                         struct bk_error *err) BK_MUST_USE;
 BK_API void bk_plan_free(struct bk_plan *p);
 BK_API const char *bk_stage_kind_name(enum bk_stage_kind kind);
 /** A table of rows and stages with HIT, RUN or RESUME and why. */
 BK_API int bk_plan_print(const struct bk_plan *p, struct bk_text *out, struct bk_error *err) BK_MUST_USE;
+
+/* ---- estimates (plan_estimate.c) -------------------------------------------------------------------------- */
+
+/** What earlier stages of the same plugin, space, block and device took. Times are scaled by bk_stage.work. */
+struct bk_estimate {
+    double seconds;             /* NaN: nothing like it was made here */
+    double peak_bytes;          /* most host memory; NaN */
+    int n_different;            /* options of the plugin that differed: 0 is the same work on other data, seeds or lengths */
+};
+void bk__stage_estimate(const struct bk_plan *p, const struct bk_stage *s, struct bk_estimate *out);
+/** "about 12 min, 830 MiB" or "time unknown". */
+void bk__estimate_text(const struct bk_estimate *e, struct bk_text *out);
 
 /* ---- keys (plan_key.c): each returns a new reference or NULL when out of memory ----------------------- */
 

@@ -180,6 +180,10 @@ static int identify_train(json_t *id, const struct bk_plan_row *p, struct bk_err
     BK_TRY(add_part(id, p->row, BK_SLOT_TRAINER, err));
     BK_TRY(add_part(id, p->row, BK_SLOT_SAMPLER, err));
     BK_TRY(add_data(id, p, "train", &p->data.data.train, "val", &p->data.data.val, err));
+    if (bk_row_rate_every(p->row)) {    /* ratings during training are outputs of the stage */
+        json_object_set_new(id, "rate_every", json_integer(bk_row_rate_every(p->row)));
+        BK_TRY(add_part(id, p->row, BK_SLOT_RATER, err));
+    }
     return add_setting(id, p, err);
 }
 
@@ -201,7 +205,7 @@ static int identify_search(json_t *id, const struct bk_plan_row *p, struct bk_er
     const struct bk_row *row = p->row;
     BK_TRY(add_part(id, row, BK_SLOT_SEARCHER, err));
     json_object_set_new(id, "weights", json_reals(row->rater.weight, row->rater.n_weights));
-    if (!(bk_row_rater(row)->flags & BK_RATER_BLOCKS))
+    if (!(bk_row_rater(row)->flags & BK_RATER_BLOCKS) || bk_row_evolves(row))
         BK_TRY(identify_rater(id, p, row->part[BK_SLOT_RATER], err));
     return BK_OK;
 }

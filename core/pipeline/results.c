@@ -1,6 +1,7 @@
 /*
  * From finished stages to a report: ratings of the truth's architectures, sign turned so that higher is better,
- * correlations, what was found. Architectures without a finite rating or truth are left out and counted.
+ * correlations, what was found. Architectures without a finite rating or truth are left out and counted. Comparisons of
+ * rows, convergence and named architectures are results_more.c's.
  */
 #include "pipeline/child.h"
 #include "pipeline/run.h"
@@ -14,105 +15,6 @@
 static int out_of_memory(struct bk_error *err)
 {
     return bk_fail(err, BK_ENOMEM, "out of memory for results");
-}
-
-/* ---- correlation, cached ------------------------------------------------------------------------------------ */
-
-static json_t *number(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
-static double get(const json_t *a, size_t i)
-{
-    const json_t *v = json_array_get(a, i);
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
-static double *fields(struct bk_report_entry *e, int i)
-{
-    double *const at[] = { &e->corr.kendall_tau, &e->corr.spearman_rho, &e->corr.pearson_r,
-                           &e->ci.kendall_tau.low, &e->ci.kendall_tau.high, &e->ci.spearman_rho.low,
-                           &e->ci.spearman_rho.high, &e->ci.pearson_r.low, &e->ci.pearson_r.high,
-                           &e->top.tau_top, &e->top.precision, &e->top.regret, &e->top.mean_truth };
-    return i < (int)BK_ARRAY_LEN(at) ? at[i] : NULL;
-}
-
-static int correlate(const struct bk_row *row, const double *rating, const double *truth, size_t n,
-                     struct bk_report_entry *e, struct bk_error *err)
-{
-    BK_TRY(bk_correlate(rating, truth, n, &e->corr, err));
-    BK_TRY(bk_top_k(rating, truth, n, e->top_k, &e->top, err));
-    if (e->has_ci)
-        BK_TRY(bk_bootstrap(rating, truth, n, (int)row->report.bootstrap, 0.95, (uint64_t)row->top.seed, &e->ci, err));
-    return BK_OK;
-}
-
-static int store_correlation(struct bk_claim *c, const json_t *identity, struct bk_report_entry *e, struct bk_error *err)
-{
-    struct bk_text path = BK_TEXT_INIT;
-    json_t *a = json_array();
-    for (int i = 0; a && fields(e, i); i++)
-        json_array_append_new(a, number(*fields(e, i)));
-    char *text = a ? json_dumps(a, JSON_COMPACT) : NULL;
-    bk_text_addf(&path, "%s/correlation.json", c->dir);
-    int rc = text ? bk_file_write(bk_text_get(&path), text, strlen(text), err) : out_of_memory(err);
-    if (!rc)
-        rc = bk_store_publish(c, identity, NULL, err);
-    free(text);
-    json_decref(a);
-    bk_text_release(&path);
-    return rc;
-}
-
-static int load_correlation(const struct bk_claim *c, struct bk_report_entry *e, struct bk_error *err)
-{
-    struct bk_text path = BK_TEXT_INIT;
-    char *data = NULL;
-    size_t n = 0;
-    bk_text_addf(&path, "%s/correlation.json", c->dir);
-    int rc = bk_file_read(bk_text_get(&path), 1u << 20, &data, &n, err);
-    json_t *a = rc ? NULL : json_loadb(data, n, 0, NULL);
-    if (!rc && !json_is_array(a))
-        rc = bk_fail(err, BK_EDATA, "'%s' is damaged", bk_text_get(&path));
-    for (int i = 0; !rc && fields(e, i); i++)
-        *fields(e, i) = get(a, (size_t)i);
-    json_decref(a);
-    bk_free(data);
-    bk_text_release(&path);
-    return rc;
-}
-
-int bk__correlate_cached(const struct bk_plan *p, const struct bk_row *row, const double *rating, const double *truth,
-                         size_t n, struct bk_report_entry *e, struct bk_error *err)
-{
-    struct bk_claim c = BK_CLAIM_INIT;
-    struct bk_sha256 s;
-    char digest[65], key[65];
-
-    bk_sha256_init(&s);
-    bk_sha256_add(&s, rating, n * sizeof *rating);
-    bk_sha256_add(&s, truth, n * sizeof *truth);
-    bk_sha256_hex(&s, digest);
-    e->n = e->corr.n = n;
-    e->top_k = (size_t)row->report.top_k < n ? (size_t)row->report.top_k : n;
-    e->has_ci = row->report.bootstrap > 0;
-    json_t *id = json_pack("{s:s,s:i,s:s,s:I,s:I,s:I}", "stage", "correlate", "numerics", BK_ENGINE_NUMERICS, "data",
-                           digest, "bootstrap", (json_int_t)row->report.bootstrap, "top_k", (json_int_t)e->top_k, "seed",
-                           (json_int_t)row->top.seed);
-    int rc = id ? bk_store_key(id, key, err) : out_of_memory(err);
-    if (!rc)
-        rc = bk_store_claim(p->store, "correlate", key, bk__interrupted, &c, err);
-    if (!rc && c.state == BK_STAGE_HIT) {
-        rc = load_correlation(&c, e, err);
-    } else if (!rc) {
-        rc = correlate(row, rating, truth, n, e, err);
-        if (!rc)
-            rc = store_correlation(&c, id, e, err);
-    }
-    bk_claim_release(&c);
-    json_decref(id);
-    return rc;
 }
 
 /* ---- ratings of a row --------------------------------------------------------------------------------------------- */
@@ -130,16 +32,22 @@ static const struct bk_stage *first_failure(const struct bk_plan_row *r)
     return r->search && r->search->error.code ? r->search : NULL;
 }
 
-static int rate_by_tables(const struct bk_plan_row *r, double *rating, struct bk_error *err)
+int bk__rate_by_tables(const struct bk_plan_row *r, const struct bk_block_table *table, double *rating,
+                       struct bk_error *err)
 {
     const struct bk_rater_options *o = &r->row->rater;
-    struct bk_block_table table[BK_MAX_BLOCKS] = { { 0 } };
-    for (int32_t k = 0; k < r->row->space.info.n_blocks; k++)
-        table[k] = r->rate[k]->table;
     for (size_t i = 0; i < r->truth->n; i++)
         BK_TRY(bk_arch_score(&r->row->space, table, &r->truth->arch[i], o->n_weights ? o->weight : NULL, o->offset,
                              (int)o->round_decimals, &rating[i], err));
     return BK_OK;
+}
+
+static int rate_by_blocks(const struct bk_plan_row *r, double *rating, struct bk_error *err)
+{
+    struct bk_block_table table[BK_MAX_BLOCKS] = { { 0 } };
+    for (int32_t k = 0; k < r->row->space.info.n_blocks; k++)
+        table[k] = r->rate[k]->table;
+    return bk__rate_by_tables(r, table, rating, err);
 }
 
 static int read_scores(const struct bk_stage *s, double *rating, struct bk_error *err)
@@ -258,7 +166,7 @@ static struct bk_report_entry *new_entry(struct bk_report *out, const char *name
     struct bk_report_entry *e = &out->entry[out->n++];
     memset(e, 0, sizeof *e);
     e->name = own;
-    e->found_truth = NAN;
+    e->found_truth = e->found_published = NAN;
     return e;
 }
 
@@ -284,32 +192,62 @@ static int settle(struct bk_report_entry *e, int rc, struct bk_error *err)
     return e->failure ? BK_OK : out_of_memory(err);
 }
 
-static int add_row(const struct bk_plan *p, const struct bk_plan_row *r, struct bk_report *out, struct bk_error *err)
+static void take_published(const struct bk_published *pub, struct bk_report_entry *e)
 {
+    e->has_published[0] = pub->has_tau;
+    e->has_published[1] = pub->has_rho;
+    e->has_published[2] = pub->has_r;
+    e->published[0] = pub->kendall_tau;
+    e->published[1] = pub->spearman_rho;
+    e->published[2] = pub->pearson_r;
+    e->found_published = pub->has_found ? pub->found_truth : NAN;
+    e->published_source = bk_strdup(pub->source ? pub->source : "");
+}
+
+/** A row of published values alone. */
+static int add_quoted(struct bk_plan_row *r, struct bk_report *out, struct bk_error *err)
+{
+    const struct bk_published *pub = &r->row->published;
+    if (r->row->n_named && !pub->has_tau && !pub->has_rho && !pub->has_r && !pub->has_found)
+        return BK_OK;           /* a row of named architectures */
+    struct bk_report_entry *e = new_entry(out, r->row->name);
+    if (!e)
+        return out_of_memory(err);
+    r->entry = out->n - 1;
+    e->is_quoted = true;
+    e->rater = bk_strdup("");
+    e->settings = bk_strdup("");
+    take_published(&r->row->published, e);
+    return BK_OK;
+}
+
+static int add_row(const struct bk_plan *p, struct bk_plan_row *r, struct bk_report *out, struct bk_error *err)
+{
+    r->entry = SIZE_MAX;
+    if (r->row->top.quoted)
+        return add_quoted(r, out, err);
+    if (!bk_row_rates(r->row))
+        return BK_OK;
     struct bk_report_entry *e = new_entry(out, r->row->name);
     const struct bk_stage *failed = first_failure(r);
-    const struct bk_published *pub = &r->row->published;
     double *rating = bk_zalloc((r->truth->n + 1) * sizeof *rating);
     int rc = e && rating ? BK_OK : out_of_memory(err);
 
     if (!rc) {
+        r->entry = out->n - 1;
         e->rater = bk_strdup(r->row->part[BK_SLOT_RATER]->found->plugin->name);
         e->settings = settings_text(r);
-        e->has_published[0] = pub->has_tau;
-        e->has_published[1] = pub->has_rho;
-        e->has_published[2] = pub->has_r;
-        e->published[0] = pub->kendall_tau;
-        e->published[1] = pub->spearman_rho;
-        e->published[2] = pub->pearson_r;
-        e->published_source = bk_strdup(pub->source ? pub->source : "");
+        take_published(&r->row->published, e);
         if (failed)
             rc = bk_fail(err, failed->error.code, "%s: %s", failed->label, failed->error.text);
         if (!rc)
-            rc = r->score ? read_scores(r->score, rating, err) : rate_by_tables(r, rating, err);
+            rc = r->score ? read_scores(r->score, rating, err) : rate_by_blocks(r, rating, err);
         if (!rc)
             rc = fill_entry(p, r, rating, bk_row_rater(r->row)->better, e, err);
         if (!rc)
             rc = fill_found(r, e, err);
+        if (!rc)
+            rc = bk__add_epochs(p, r, e, err);
         rc = settle(e, rc, err);
     }
     bk_free(rating);
@@ -365,6 +303,8 @@ static char *device_text(const struct bk_plan *p)
 {
     const struct bk_setting *s = &p->row[0].setting;
     struct bk_text t = BK_TEXT_INIT;
+    for (size_t i = 0; i < p->n_rows && !s->found; i++)         /* the first row that computes anything */
+        s = &p->row[i].setting;
     bk_text_addf(&t, "%s%s%s%s%s", s->backend, s->device[0] ? ": " : "", s->device, s->libraries[0] ? "; " : "",
                  s->libraries);
     return bk_text_take(&t);
@@ -387,6 +327,10 @@ int bk_plan_results(struct bk_plan *p, struct bk_report *out, struct bk_error *e
                 rc = add_baseline(p, &p->row[i], j, &r, err);
         }
     }
+    if (!rc)
+        rc = bk__add_pairs(p, &r, err);
+    if (!rc)
+        rc = bk__add_archs(p, &r, err);
     if (rc)
         bk_report_release(&r);
     else

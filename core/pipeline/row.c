@@ -5,6 +5,7 @@
  */
 #include "pipeline/experiment.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -112,6 +113,7 @@ static int bind_report(struct bk_row *row, struct bk_error *err)
     row->published.has_tau = published && bk_value_find(published, "kendall_tau");
     row->published.has_rho = published && bk_value_find(published, "spearman_rho");
     row->published.has_r = published && bk_value_find(published, "pearson_r");
+    row->published.has_found = published && bk_value_find(published, "found_truth");
     return BK_OK;
 }
 
@@ -135,6 +137,57 @@ static int bind_weights(struct bk_row *row, struct bk_error *err)
     return BK_OK;
 }
 
+/** The value of an option that has no default: NaN when it is not set. */
+static double real_or_nan(const struct bk_value *group, const char *key, double v)
+{
+    return bk_value_find(group, key) ? v : NAN;
+}
+
+/** `v` is the text of an architecture, or a group of bk__named_table. */
+static int bind_named(struct bk_row *row, const struct bk_value *v, struct bk_named_arch *out, struct bk_error *err)
+{
+    struct bk_error why = BK_ERROR_INIT;
+
+    if (v->type == BK_VALUE_TEXT) {
+        *out = (struct bk_named_arch){ .name = v->text, .arch = v->text, .source = "", .top1 = NAN, .top5 = NAN,
+                                       .params = NAN, .madds = NAN };
+    } else if (v->type == BK_VALUE_GROUP) {
+        BK_TRY(bk_options_bind(bk__named_table, out, v, "architectures", NULL, &row->owned, err));
+        out->top1 = real_or_nan(v, "top1", out->top1);
+        out->top5 = real_or_nan(v, "top5", out->top5);
+        out->params = real_or_nan(v, "params", out->params);
+        out->madds = real_or_nan(v, "madds", out->madds);
+        out->name = out->name ? out->name : out->arch;
+    }
+    if (!out->name)
+        return bk_fail(err, BK_ECONFIG, "%s: architectures: must be texts, or groups with name or arch", v->origin);
+    if (out->arch && bk_space_parse(&row->space, out->arch, &out->parsed, &why))
+        return bk_fail(err, BK_ECONFIG, "%s: architectures: %.900s", v->origin, why.text);
+    return BK_OK;
+}
+
+static int bind_architectures(struct bk_row *row, struct bk_error *err)
+{
+    const struct bk_value *v = bk_value_find(row->tree, "architectures");
+    if (!v)
+        return BK_OK;
+    if (v->type != BK_VALUE_LIST)
+        return bk_fail(err, BK_ECONFIG, "%s: architectures: must be a list of texts or groups", v->origin);
+    row->named = bk_zalloc((v->n + 1) * sizeof *row->named);
+    if (!row->named)
+        return out_of_memory(err);
+    for (size_t i = 0; i < v->n; i++) {
+        BK_TRY(bind_named(row, v->child[i], &row->named[i], err));
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(row->named[i].name, row->named[j].name) == 0)
+                return bk_fail(err, BK_ECONFIG, "%s: architectures: there are two of the name '%s'", v->child[i]->origin,
+                               row->named[i].name);
+        }
+        row->n_named++;
+    }
+    return BK_OK;
+}
+
 static int bind_sections(struct bk_row *row, struct bk_error *err)
 {
     static const char *const rater_also[] = { "block_weights", NULL };
@@ -146,6 +199,7 @@ static int bind_sections(struct bk_row *row, struct bk_error *err)
     BK_TRY(bk_options_bind(bk__truth_table, &row->truth, truth, "truth", NULL, &row->owned, err));
     BK_TRY(bind_report(row, err));
     BK_TRY(bind_inside(row, "data", bk__data_table, &row->data, bk__data_keys, NULL, err));
+    BK_TRY(bind_inside(row, "trainer", bk__trainer_table, &row->trainer, bk__trainer_keys, NULL, err));
     return bind_inside(row, "rater", bk__rater_table, &row->rater, bk__rater_keys, rater_also, err);
 }
 
@@ -155,6 +209,8 @@ static const char *const *keys_inside(int slot)
 {
     if (slot == BK_SLOT_DATA)
         return bk__data_keys;
+    if (slot == BK_SLOT_TRAINER)
+        return bk__trainer_keys;
     return slot == BK_SLOT_RATER ? bk__rater_keys : NULL;
 }
 
@@ -231,7 +287,7 @@ static int open_baselines(struct bk_row *row, const struct bk_registry *r, struc
     const struct bk_value *v = bk_value_find(row->tree, "baselines");
     if (v && v->type != BK_VALUE_LIST)
         return bk_fail(err, BK_ECONFIG, "%s: baselines: must be a list of names", v->origin);
-    for (size_t i = 0; v && i < v->n; i++)
+    for (size_t i = 0; v && bk_row_rates(row) && i < v->n; i++)
         BK_TRY(open_baseline(row, r, v->child[i], err));
     return BK_OK;
 }
@@ -242,6 +298,29 @@ bool bk_row_trains(const struct bk_row *row)
 {
     const struct bk_rater_iface *rater = bk_row_rater(row);
     return (rater->flags & BK_RATER_BLOCKS) && (rater->flags & BK_RATER_NEEDS_TRAINED);
+}
+
+bool bk_row_evolves(const struct bk_row *row)
+{
+    const struct bk_instance *s = row->part[BK_SLOT_SEARCHER];
+    const struct bk_searcher_iface *searcher = s ? bk_instance_iface(s) : NULL;
+    return searcher && searcher->ask_paths && bk_row_rater(row)->rate_paths;
+}
+
+int64_t bk_row_epochs(const struct bk_row *row)
+{
+    const struct bk_instance *t = row->part[BK_SLOT_TRAINER];
+    for (const struct bk_opt *o = t ? t->found->plugin->options : NULL; o && o->name; o++) {
+        if (o->type == BK_OPT_INT && strcmp(o->name, "epochs") == 0)
+            return *(const int64_t *)(const void *)((const char *)t->state + o->offset);
+    }
+    return 0;
+}
+
+int64_t bk_row_rate_every(const struct bk_row *row)
+{
+    int64_t n = row->trainer.rate_every;
+    return bk_row_rates(row) && bk_row_trains(row) && n < bk_row_epochs(row) ? n : 0;
 }
 
 static int need(const struct bk_row *row, int slot, const char *why, struct bk_error *err)
@@ -263,6 +342,20 @@ static int check_searcher(const struct bk_row *row, struct bk_error *err)
                    row->part[BK_SLOT_RATER]->found->plugin->name);
 }
 
+static int check_rate_every(const struct bk_row *row, struct bk_error *err)
+{
+    const struct bk_value *v = bk_value_find(row->tree, "trainer.rate_every");
+    if (!v || row->trainer.rate_every == 0)
+        return BK_OK;
+    if (!bk_row_trains(row))
+        return bk_fail(err, BK_ECONFIG, "%s: trainer.rate_every: rater '%s' needs no training", v->origin,
+                       row->part[BK_SLOT_RATER]->found->plugin->name);
+    if (bk_row_epochs(row) < 1)
+        return bk_fail(err, BK_ECONFIG, "%s: trainer.rate_every: trainer '%s' has no option 'epochs'", v->origin,
+                       row->part[BK_SLOT_TRAINER]->found->plugin->name);
+    return BK_OK;
+}
+
 static int check_truth(const struct bk_row *row, struct bk_error *err)
 {
     const struct bk_value *truth = bk_value_find(row->tree, "truth");
@@ -280,7 +373,9 @@ static int check_truth(const struct bk_row *row, struct bk_error *err)
 static int check_parts(const struct bk_row *row, struct bk_error *err)
 {
     const struct bk_instance *backend = row->part[BK_SLOT_BACKEND];
-    BK_TRY(need(row, BK_SLOT_RATER, "every experiment", err));
+    if (row->top.quoted || (row->n_named && !row->part[BK_SLOT_RATER]))
+        return BK_OK;
+    BK_TRY(need(row, BK_SLOT_RATER, "a row that names no architectures", err));
     const struct bk_rater_iface *rater = bk_row_rater(row);
     const char *rater_name = row->part[BK_SLOT_RATER]->found->plugin->name;
     char why[128];
@@ -294,6 +389,7 @@ static int check_parts(const struct bk_row *row, struct bk_error *err)
         BK_TRY(need(row, BK_SLOT_TRAINER, why, err));
         BK_TRY(need(row, BK_SLOT_SAMPLER, "training", err));
     }
+    BK_TRY(check_rate_every(row, err));
     BK_TRY(check_truth(row, err));
     if (row->part[BK_SLOT_SEARCHER])
         BK_TRY(check_searcher(row, err));
@@ -309,9 +405,12 @@ static int fill(struct bk_row *row, const struct bk_registry *r, struct bk_error
 {
     BK_TRY(bind_sections(row, err));
     row->host.seed = (uint64_t)row->top.seed;
-    for (int i = 0; i < BK_N_SLOTS; i++)
-        BK_TRY(open_part(row, r, i, err));
+    for (int i = 0; i < BK_N_SLOTS; i++) {
+        if (!row->top.quoted || i == BK_SLOT_SPACE)
+            BK_TRY(open_part(row, r, i, err));
+    }
     BK_TRY(open_space(row, err));
+    BK_TRY(bind_architectures(row, err));
     BK_TRY(bind_weights(row, err));
     BK_TRY(check_parts(row, err));
     return open_baselines(row, r, err);
@@ -347,6 +446,7 @@ void bk_row_close(struct bk_row *row)
         bk_instance_close(row->baseline[i].rater);
     for (int i = BK_N_SLOTS; i-- > 0;)
         bk_instance_close(row->part[i]);
+    bk_free(row->named);
     bk_owned_free(row->owned);
     bk_value_free(row->tree);
     bk_free(row->name);

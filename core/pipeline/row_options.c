@@ -24,6 +24,7 @@ const struct bk_opt bk__top_table[] = {
     BK_INT_F("threads",      struct bk_top_options, threads,      0, 0, 4096, "threads", "threads that compute; 0: all cores", BK_OPT_NOKEY),
     BK_INT_F("checkpoint_s", struct bk_top_options, checkpoint_s, 100, 0, 86400, "s", "time between checkpoints", BK_OPT_NOKEY),
     BK_INT  ("n_classes",    struct bk_top_options, n_classes,    10, 1, 100000, "classes", "of stand-alone networks, where no data set says it"),
+    BK_BOOL ("quoted",       struct bk_top_options, quoted,       0, "nothing is computed: the row shows report.published alone"),
     BK_OPT_END
 };
 
@@ -55,6 +56,7 @@ const struct bk_opt bk__published_table[] = {
     BK_REAL("kendall_tau",  struct bk_published, kendall_tau,  0, -1, 1, "", "published Kendall tau, higher rating is better"),
     BK_REAL("spearman_rho", struct bk_published, spearman_rho, 0, -1, 1, "", "published Spearman rho"),
     BK_REAL("pearson_r",    struct bk_published, pearson_r,    0, -1, 1, "", "published Pearson R"),
+    BK_REAL("found_truth",  struct bk_published, found_truth,  0, -1e9, 1e9, "", "published truth (accuracy) of the architecture that is found"),
     BK_TEXT("source",       struct bk_published, source,       "", "where it was published"),
     BK_OPT_END
 };
@@ -71,11 +73,28 @@ const struct bk_opt bk__rater_table[] = {
     BK_OPT_END
 };
 
+const struct bk_opt bk__trainer_table[] = {
+    BK_INT ("rate_every",     struct bk_trainer_options, rate_every,   0, 0, 100000, "epochs", "rate the block during its training, for curves of convergence; 0: at its end alone"),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__named_table[] = {
+    BK_TEXT("name",   struct bk_named_arch, name,   NULL, "what it is called; default: its text"),
+    BK_TEXT("arch",   struct bk_named_arch, arch,   NULL, "the architecture in the space's text; unset: published values alone"),
+    BK_REAL("top1",   struct bk_named_arch, top1,   0, 0, 100, "%", "published top-1 accuracy"),
+    BK_REAL("top5",   struct bk_named_arch, top5,   0, 0, 100, "%", "published top-5 accuracy"),
+    BK_REAL("params", struct bk_named_arch, params, 0, 0, 1e18, "parameters", "published number of parameters"),
+    BK_REAL("madds",  struct bk_named_arch, madds,  0, 0, 1e18, "multiply-adds", "published multiply-adds"),
+    BK_TEXT("source", struct bk_named_arch, source, "", "where that was published"),
+    BK_OPT_END
+};
+
 const char *const bk__slot_key[BK_N_SLOTS] = { "backend", "space", "data", "trainer", "sampler", "rater", "searcher" };
 const uint32_t bk__slot_kind[BK_N_SLOTS] = { BK_KIND_BACKEND, BK_KIND_SPACE, BK_KIND_DATASET, BK_KIND_TRAINER,
                                              BK_KIND_SAMPLER, BK_KIND_RATER, BK_KIND_SEARCHER };
 const char *const bk__top_sections[] = { "backend", "space", "data", "trainer", "sampler", "rater", "searcher", "truth",
-                                         "report", "baselines", "profile", "profiles", "grid", NULL };
+                                         "report", "baselines", "architectures", "profile", "profiles", "grid", NULL };
 const char *const bk__data_keys[] = { "augment", "loader_threads", NULL };
+const char *const bk__trainer_keys[] = { "rate_every", NULL };
 const char *const bk__rater_keys[] = { "block_weights", "offset", "round_decimals", NULL };
 /* clang-format on */

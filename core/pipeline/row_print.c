@@ -84,6 +84,9 @@ static void add_element(struct bk_text *out, const struct bk_value *v)
     else if (v->type == BK_VALUE_REAL) {
         bk_format_f64(v->r, number);
         bk_text_add(out, number);
+    } else if (v->type == BK_VALUE_GROUP) {     /* architectures */
+        const struct bk_value *name = bk_value_find(v, "name"), *arch = bk_value_find(v, "arch");
+        bk_text_addf(out, "{%s%s%s}", name ? name->text : "", name && arch ? ": " : "", arch ? arch->text : "");
     }
 }
 
@@ -118,6 +121,8 @@ static int add_parts(struct bk_resolved_list *l, const struct bk_row *row, struc
         BK_TRY(add_table(l, key, i->found->plugin->options, i->state, group, err));
         if (s == BK_SLOT_DATA)
             BK_TRY(add_table(l, key, bk__data_table, &row->data, group, err));
+        if (s == BK_SLOT_TRAINER)
+            BK_TRY(add_table(l, key, bk__trainer_table, &row->trainer, group, err));
         if (s == BK_SLOT_RATER) {
             BK_TRY(add_table(l, key, bk__rater_table, &row->rater, group, err));
             BK_TRY(add_list(l, row, "rater.block_weights", err));
@@ -139,6 +144,8 @@ int bk_row_resolve(const struct bk_row *row, struct bk_resolved_list *out, struc
         rc = add_table(&l, "truth", bk__truth_table, &row->truth, truth, err);
     if (!rc)
         rc = add_list(&l, row, "baselines", err);
+    if (!rc && row->n_named)
+        rc = add_list(&l, row, "architectures", err);
     if (!rc)
         rc = add_table(&l, "report", bk__report_table, &row->report, report, err);
     if (!rc && published)
@@ -182,11 +189,12 @@ void bk_rows_print(struct bk_row *const *rows, size_t n, struct bk_text *out)
                          r ? ": what differs from the first row" : "");
         for (size_t i = 0; i < l.n; i++) {
             const struct bk_resolved *same = r ? find(&first, l.at[i].key) : NULL;
-            char assignment[512];
+            struct bk_text assignment = BK_TEXT_INIT;
             if (same && strcmp(same->value, l.at[i].value) == 0)
                 continue;
-            snprintf(assignment, sizeof assignment, "%s = %s;", l.at[i].key, l.at[i].value);
-            bk_text_addf(out, "%-48s  # %s\n", assignment, l.at[i].origin);
+            bk_text_addf(&assignment, "%s = %s;", l.at[i].key, l.at[i].value);
+            bk_text_addf(out, "%-48s  # %s\n", bk_text_get(&assignment), l.at[i].origin);
+            bk_text_release(&assignment);
         }
         if (r == 0)
             first = l;

@@ -59,12 +59,13 @@ static json_t *prefix_json(const struct bk_stage *s)
     return a;
 }
 
-static json_t *ratings_json(const struct bk_stage *s)
+/** `file` of every input of `kind`, block by block. */
+static json_t *outputs_json(const struct bk_stage *s, enum bk_stage_kind kind, const char *file)
 {
     json_t *a = json_array();
     for (int i = 0; i < s->n_in; i++) {
-        if (s->in[i]->kind == BK_STAGE_RATE)
-            json_array_append_new(a, output_json(s->in[i], "ratings.csv"));
+        if (s->in[i]->kind == kind)
+            json_array_append_new(a, output_json(s->in[i], file));
     }
     return a;
 }
@@ -80,21 +81,22 @@ static json_t *archs_json(const struct bk_truth_set *t)
 /** The members of the specification that depend on the stage. */
 static json_t *stage_json(const struct bk_stage *s)
 {
-    bool tables = s->n_in > 0;
-    bool data = s->kind == BK_STAGE_TRAIN || s->kind == BK_STAGE_ALONE ||
-                (s->kind == BK_STAGE_SEARCH ? !tables && rater_needs_data(s) : rater_needs_data(s));
+    bool tables = s->kind == BK_STAGE_SEARCH && s->n_in > 0 && !bk_row_evolves(s->row);      /* no rater is asked */
+    bool data = s->kind == BK_STAGE_TRAIN || s->kind == BK_STAGE_ALONE || (!tables && rater_needs_data(s));
     json_t *o = json_pack("{s:s,s:i,s:i,s:b,s:b,s:o}", "stage", bk_stage_kind_name(s->kind), "block", (int)s->block,
                           "n_classes", (int)s->n_classes, "needs_data", (int)data, "needs_device",
-                          (int)!(s->kind == BK_STAGE_SEARCH && tables), "prefix", prefix_json(s));
+                          (int)!tables, "prefix", prefix_json(s));
     if (!o)
         return NULL;
-    for (int i = 0; i < s->n_in; i++) {
+    for (int i = 0; i < s->n_in && s->kind != BK_STAGE_SEARCH; i++) {
         if (s->in[i]->kind == BK_STAGE_TRAIN)
             json_object_set_new(o, s->kind == BK_STAGE_TRAIN ? "previous" : "trained",
                                 output_json(s->in[i], "trained.safetensors"));
     }
-    if (s->kind == BK_STAGE_SEARCH)
-        json_object_set_new(o, "ratings", ratings_json(s));
+    if (s->kind == BK_STAGE_SEARCH) {
+        json_object_set_new(o, "ratings", outputs_json(s, BK_STAGE_RATE, "ratings.csv"));
+        json_object_set_new(o, "trained", outputs_json(s, BK_STAGE_TRAIN, "trained.safetensors"));
+    }
     if (s->kind == BK_STAGE_SCORE)
         json_object_set_new(o, "archs", archs_json(s->truth));
     if (s->baseline)
@@ -143,7 +145,8 @@ static int take_published(struct bk_stage *s, struct bk_claim *c, struct bk_erro
 
 /* ---- running one stage ------------------------------------------------------------------------------------------ */
 
-static json_t *made_json(const struct bk_stage *s)
+/** How the stage was made. One that was resumed took only part of its time here: its work counts for no estimate. */
+static json_t *made_json(const struct bk_stage *s, int64_t peak_bytes, bool resumed)
 {
     char host[128] = "", date[32] = "";
     time_t now = time(NULL);
@@ -151,13 +154,15 @@ static json_t *made_json(const struct bk_stage *s)
     (void)gethostname(host, sizeof host - 1);
     if (gmtime_r(&now, &tm))
         (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    return json_pack("{s:f,s:s,s:s,s:s,s:s,s:s}", "seconds", s->seconds, "host", host, "date", date, "bosskit", BK_VERSION,
-                     "device", s->setting->device, "libraries", s->setting->libraries);
+    return json_pack("{s:f,s:f,s:I,s:s,s:s,s:s,s:s,s:s}", "seconds", s->seconds, "work", resumed ? 0.0 : s->work,
+                     "peak_bytes", (json_int_t)peak_bytes, "host", host, "date", date, "bosskit", BK_VERSION, "device",
+                     s->setting->device, "libraries", s->setting->libraries);
 }
 
 static int compute(struct runner *r, struct bk_stage *s, struct bk_claim *c, struct bk_error *err)
 {
     json_t *extra = stage_json(s);
+    bool resumed = c->state == BK_STAGE_RESUME;
     struct bk_meter meter;
     struct bk_child child = { .keep_fd = c->lock, .progress = bk__meter_update, .user = &meter };
     char *spec = NULL, title[200];
@@ -178,7 +183,7 @@ static int compute(struct runner *r, struct bk_stage *s, struct bk_claim *c, str
     bk_free(child.result);
     bk_free(spec);
     if (!rc) {
-        json_t *made = made_json(s);
+        json_t *made = made_json(s, child.peak_bytes, resumed);
         rc = bk_store_publish(c, s->identity, made, err);
         json_decref(made);
     }
@@ -257,7 +262,7 @@ void bk__plan_needed(const struct bk_plan *p, bool *needed)
 {
     for (size_t i = p->n_stages; i-- > 0;) {
         const struct bk_stage *s = p->stage[i];
-        needed[i] = s->kind != BK_STAGE_TRAIN;
+        needed[i] = s->kind != BK_STAGE_TRAIN || bk_row_rate_every(s->row);
         for (size_t j = i + 1; j < p->n_stages && !needed[i]; j++) {
             for (int k = 0; k < p->stage[j]->n_in; k++)
                 needed[i] = needed[i] || (p->stage[j]->in[k] == s && needed[j] && p->stage[j]->state != BK_STAGE_HIT);
@@ -295,8 +300,8 @@ int bk_plan_run(struct bk_plan *p, struct bk_events *events, struct bk_error *er
     for (size_t i = 0; i < p->n_stages; i++)
         r.n_todo += needed[i] && p->stage[i]->state != BK_STAGE_HIT;
     for (size_t i = 0; i < p->n_stages; i++) {
-        if (p->stage[i]->kind == BK_STAGE_TRAIN)        /* made when something asks for it */
-            continue;
+        if (p->stage[i]->kind == BK_STAGE_TRAIN && !bk_row_rate_every(p->stage[i]->row))
+            continue;                                   /* made when something asks for it */
         if (ensure(&r, p->stage[i], &scratch) == BK_EINTERRUPTED) {
             bk_free(needed);
             return bk_fail(err, BK_EINTERRUPTED, "%s", scratch.text);

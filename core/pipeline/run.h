@@ -41,9 +41,27 @@ void bk__plan_needed(const struct bk_plan *p, bool *needed);
 /** Results of all rows and baselines (results.c). Rows with failed stages get a failure instead of numbers. */
 BK_API int bk_plan_results(struct bk_plan *p, struct bk_report *out, struct bk_error *err) BK_MUST_USE;
 
-/** Correlation, intervals and top-k, kept in the store because the bootstrap of a large table takes seconds. */
+/** Summed block ratings of all architectures of the row's truth, raw sign. */
+int bk__rate_by_tables(const struct bk_plan_row *r, const struct bk_block_table *table, double *rating,
+                       struct bk_error *err);
+
+/* More results (results_more.c), for reports whose entries are there. */
+
+/** Correlations during training of a row with rate_every; the last epoch is the entry's own. */
+int bk__add_epochs(const struct bk_plan *p, const struct bk_plan_row *r, struct bk_report_entry *e, struct bk_error *err);
+/** Every row against every other one with the same truth; in reports of many rows against the first alone. */
+int bk__add_pairs(const struct bk_plan *p, struct bk_report *out, struct bk_error *err);
+/** Named architectures, and what searches found where the space draws. */
+int bk__add_archs(const struct bk_plan *p, struct bk_report *out, struct bk_error *err);
+
+/* Numbers that are kept in the store because the bootstrap of a large table takes seconds (result_cache.c). */
+
+/** Correlation, intervals and top-k of one rating. */
 int bk__correlate_cached(const struct bk_plan *p, const struct bk_row *row, const double *rating, const double *truth,
                          size_t n, struct bk_report_entry *e, struct bk_error *err);
+/** The paired test of ratings a and b; resamples and seed are those of `row`. */
+int bk__compare_cached(const struct bk_plan *p, const struct bk_row *row, const double *a, const double *b,
+                       const double *truth, size_t n, struct bk_report_pair *pair, struct bk_error *err);
 
 /** $BOSSKIT_RUNS or ./runs, then /<name>; bk_free(). */
 BK_API char *bk_run_dir(const char *name);

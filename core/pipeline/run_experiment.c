@@ -103,7 +103,10 @@ static int check_tolerance(const struct bk_plan *p, const struct bk_report *r, s
 {
     static const char *const names[3] = { "tau", "rho", "R" };
     for (size_t i = 0; i < p->n_rows; i++) {
-        const struct bk_report_entry *e = &r->entry[i];
+        size_t at = p->row[i].entry;
+        const struct bk_report_entry *e = at < r->n ? &r->entry[at] : NULL;
+        if (!e || !bk_row_rates(p->row[i].row))
+            continue;
         const double v[3] = { e->corr.kendall_tau, e->corr.spearman_rho, e->corr.pearson_r };
         double limit = p->row[i].row->report.tolerance;
         if (!p->row[i].row->report.has_tolerance || e->failure)
@@ -166,7 +169,7 @@ int bk_experiment_run(struct bk_registry *r, struct bk_experiment *e, struct bk_
 
     bk__interrupt_install();
     if (!rc)
-        rc = bk_plan_make(r, e, &p, err);
+        rc = bk_plan_make(r, e, false, &p, err);
     if (!rc)
         rc = run_in(p, dir, table, err);
     bk_plan_free(p);

@@ -28,6 +28,11 @@ static int list(const char *dir, struct dirent ***entry)
     return n < 0 ? 0 : n;
 }
 
+void bk__epoch_file(int64_t epoch, char buf[32])
+{
+    snprintf(buf, 32, BK_KEPT_PREFIX "%06lld.csv", (long long)epoch);
+}
+
 int bk__checkpoint_save(const char *dir, int64_t number, const struct bk_bundle *b, struct bk_error *err)
 {
     struct bk_text path = BK_TEXT_INIT;

@@ -24,7 +24,8 @@ static int check_finite(const struct bk_block_table *t, struct bk_error *err)
     return bk_fail(err, BK_ENUMERIC, "%zu of %zu paths have no finite rating, the first is '%s'", bad, t->n, first);
 }
 
-static int write_ratings(const struct bk_stage_job *job, const struct bk_block_table *t, struct bk_error *err)
+static int write_ratings(const struct bk_stage_job *job, const struct bk_block_table *t, const char *file,
+                         struct bk_error *err)
 {
     struct bk_text path = BK_TEXT_INIT;
     char (*text)[BK_MAX_LAYERS + 1] = bk_zalloc((t->n + 1) * sizeof *text);
@@ -35,7 +36,7 @@ static int write_ratings(const struct bk_stage_job *job, const struct bk_block_t
         bk_path_format(&t->path[i], text[i]);
         name[i] = text[i];
     }
-    bk_text_addf(&path, "%s/ratings.csv", job->dir);
+    bk_text_addf(&path, "%s/%s", job->dir, file);
     if (!rc)
         rc = bk__pairs_write(bk_text_get(&path), "path,score", name, t->score, t->n, err);
     bk_text_release(&path);
@@ -44,25 +45,33 @@ static int write_ratings(const struct bk_stage_job *job, const struct bk_block_t
     return rc;
 }
 
-int bk__stage_rate(struct bk_stage_job *job, struct bk_error *err)
+int bk__rate_block_into(struct bk_stage_job *job, const struct bk_bundle *trained, const char *file,
+                        struct bk_error *err)
 {
     const struct bk_instance *rater = job->row->part[BK_SLOT_RATER];
     const struct bk_rater_iface *iface = bk_instance_iface(rater);
-    const char *trained = json_string_value(json_object_get(job->spec, "trained"));
     struct bk_block_table table = { 0 };
+    int rc = iface->rate_block(rater->state, job->env, trained, &table, err);
+
+    if (!rc)
+        rc = check_finite(&table, err);
+    if (!rc)
+        rc = write_ratings(job, &table, file, err);
+    bk_block_table_release(&table);
+    if (rc)
+        bk_context(err, "rater '%s', block %d", rater->found->plugin->name, job->env->block);
+    return rc;
+}
+
+int bk__stage_rate(struct bk_stage_job *job, struct bk_error *err)
+{
+    const char *trained = json_string_value(json_object_get(job->spec, "trained"));
     struct bk_bundle *bundle = NULL;
     int rc = trained ? bk_bundle_read(trained, &bundle, err) : BK_OK;
 
     if (!rc)
-        rc = iface->rate_block(rater->state, job->env, bundle, &table, err);
-    if (!rc)
-        rc = check_finite(&table, err);
-    if (!rc)
-        rc = write_ratings(job, &table, err);
-    bk_block_table_release(&table);
+        rc = bk__rate_block_into(job, bundle, "ratings.csv", err);
     bk_bundle_free(bundle);
-    if (rc)
-        bk_context(err, "rater '%s', block %d", rater->found->plugin->name, job->env->block);
     return rc;
 }
 

@@ -1,6 +1,9 @@
 /*
  * Training one block: the host's loop around a trainer. Every return from advance() is a place to report, to write a
  * checkpoint, or to stop; going on from a checkpoint gives the bytes of a run that was never interrupted.
+ *
+ * With rate_every the block is also rated every so many epochs: the artefact of the moment goes to the row's rater, the
+ * ratings into a file of their own that survives an interruption. Neither the training nor the prefix learns of it.
  */
 #include "pipeline/child.h"
 
@@ -16,6 +19,8 @@ struct training {
     void *state;
     struct bk_bundle *previous;
     bool begun, dirty;          /* dirty: a load() failed half way */
+    int64_t rate_every, epochs; /* rate_every 0: at the end alone, by another stage */
+    double saved, told;         /* when the last checkpoint and the last progress were */
 };
 
 static int begin(struct training *t, struct bk_error *err)
@@ -58,21 +63,51 @@ static void report(const struct bk_progress *p)
     bk__say_progress((double)p->step, (double)p->n_steps, "steps", note);
 }
 
+/** Rate the block as it is now if an epoch that is to be rated has just ended. */
+static int rate_epoch(struct training *t, const struct bk_progress *p, struct bk_error *err)
+{
+    struct bk_bundle *b = NULL;
+    char file[32];
+
+    if (p->n_steps % t->epochs)
+        return bk_fail(err, BK_EPLUGIN, "%lld iterations are not %lld epochs of equal length, which rate_every needs",
+                       (long long)p->n_steps, (long long)t->epochs);
+    int64_t steps = p->n_steps / t->epochs * t->rate_every;
+    if (p->step % steps)
+        return BK_OK;
+    BK_TRY(save(t, p->step, err));      /* nothing is lost if rating fails or is interrupted */
+    t->saved = bk_now();
+    BK_TRY(bk_bundle_new(&b, err));
+    int rc = t->iface->result(t->state, b, err);
+    bk__epoch_file(p->step / steps * t->rate_every, file);
+    if (!rc)
+        rc = bk__rate_block_into(t->job, b, file, err);
+    bk_bundle_free(b);
+    return rc;
+}
+
 static int loop(struct training *t, struct bk_error *err)
 {
-    double saved = bk_now();
     double slice = t->job->checkpoint_s < SLICE_S ? (double)t->job->checkpoint_s : SLICE_S;
 
+    if (t->rate_every)
+        slice = 0;                      /* one iteration at a time, so that the end of an epoch is not missed */
+    t->saved = bk_now();
     for (;;) {
         struct bk_progress p = { .struct_size = sizeof p };
         BK_TRY(t->iface->advance(t->state, slice, &p, err));
-        report(&p);
+        if (p.done || bk_now() - t->told >= SLICE_S / 2) {
+            report(&p);
+            t->told = bk_now();
+        }
         if (p.done)
             return BK_OK;
+        if (t->rate_every)
+            BK_TRY(rate_epoch(t, &p, err));
         bool stop = bk__interrupted();
-        if (stop || bk_now() - saved >= (double)t->job->checkpoint_s) {
+        if (stop || bk_now() - t->saved >= (double)t->job->checkpoint_s) {
             BK_TRY(save(t, p.step, err));
-            saved = bk_now();
+            t->saved = bk_now();
         }
         if (stop)
             return bk_fail(err, BK_EINTERRUPTED, "interrupted at step %lld of %lld", (long long)p.step,
@@ -98,7 +133,8 @@ int bk__stage_train(struct bk_stage_job *job, struct bk_error *err)
 {
     const struct bk_instance *trainer = job->row->part[BK_SLOT_TRAINER];
     const char *previous = json_string_value(json_object_get(job->spec, "previous"));
-    struct training t = { .job = job, .iface = bk_instance_iface(trainer), .state = trainer->state };
+    struct training t = { .job = job, .iface = bk_instance_iface(trainer), .state = trainer->state,
+                          .rate_every = bk_row_rate_every(job->row), .epochs = bk_row_epochs(job->row) };
     bool resumed = false;
     int rc = previous ? bk_bundle_read(previous, &t.previous, err) : BK_OK;
 

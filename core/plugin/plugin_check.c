@@ -112,6 +112,9 @@ static int check_rater(const struct bk_rater_iface *t, struct bk_error *err)
 
 static int check_searcher(const struct bk_searcher_iface *t, struct bk_error *err)
 {
+    bool all = t->begin_block && t->ask_paths && t->tell_paths && t->solve;
+    if (!all && (t->begin_block || t->ask_paths || t->tell_paths))
+        return missing("all of 'solve, begin_block, ask_paths, tell_paths", err);
     if (t->solve || (t->begin && t->ask && t->tell && t->best))
         return BK_OK;
     return missing("solve' or all of 'begin, ask, tell, best", err);

@@ -8,11 +8,19 @@
 #ifndef BOSSKIT_REPORT_REPORT_H
 #define BOSSKIT_REPORT_REPORT_H
 
+#include <bosskit/space.h>
 #include <bosskit/stats.h>
+#include <jansson.h>
 
 struct bk_report_point {
     char *arch;
     double rating, truth;       /* rating: higher is better; NaN where there is none */
+};
+
+/** Agreement with the truth when every block had been trained for so many epochs. */
+struct bk_report_epoch {
+    int64_t epoch;
+    struct bk_correlation corr;
 };
 
 struct bk_report_entry {
@@ -20,6 +28,7 @@ struct bk_report_entry {
     char *settings;                     /* "seed 0, f32, fast, cpu"; "" for baselines */
     char *failure;                      /* NULL, or why there are no results */
     bool is_baseline, has_ci;
+    bool is_quoted;                     /* published values alone */
     size_t n, n_excluded;
     struct bk_correlation corr;
     struct bk_correlation_ci ci;
@@ -30,8 +39,31 @@ struct bk_report_entry {
     char *published_source;
     char *found_arch;                   /* NULL: no search */
     double found_score, found_params, found_macs, found_truth;   /* found_truth NaN: not known */
+    double found_published;             /* published truth of what that method found; NaN: none */
+    struct bk_report_epoch *epoch;      /* correlations during training, ascending */
+    size_t n_epochs;
     struct bk_report_point *point;
     size_t n_points;
+};
+
+/** Row a against row b on the same architectures. */
+struct bk_report_pair {
+    char *a, *b;
+    size_t n;
+    struct bk_paired test;              /* differences a - b */
+};
+
+/** An architecture that an experiment names or a search found, drawn and priced. NaN: not known, not published. */
+struct bk_report_arch {
+    char *row, *name;
+    char *arch;                         /* NULL: published values alone */
+    char *counter_name;                 /* the space's published cost convention */
+    char *source;
+    bool is_found;                      /* by the row's search: drawn only, its numbers are the row's */
+    double params, macs, counter;
+    double top1, top5, published_params, published_madds;
+    struct bk_drawn_layer *layer;       /* n_layers of them; 0: the space draws none */
+    int32_t n_layers;
 };
 
 struct bk_report {
@@ -39,6 +71,10 @@ struct bk_report {
     char *device;                       /* "cpu: AMD ..., oneDNN ..." */
     struct bk_report_entry *entry;
     size_t n;
+    struct bk_report_pair *pair;
+    size_t n_pairs;
+    struct bk_report_arch *arch;
+    size_t n_archs;
 };
 
 BK_API void bk_report_release(struct bk_report *r);
@@ -61,6 +97,49 @@ void bk__report_tex(const struct bk_report *r, struct bk_text *out);
 /** Scatter of rating against truth as a stand-alone SVG. */
 void bk__report_scatter(const struct bk_report_entry *e, struct bk_text *out);
 void bk__report_html(const struct bk_report *r, struct bk_text *out);
+
+/* Paired comparisons (report_pairs.c); nothing is added when there are none. */
+void bk__pairs_text(const struct bk_report *r, struct bk_text *out);
+void bk__pairs_markdown(const struct bk_report *r, struct bk_text *out);
+void bk__pairs_csv(const struct bk_report *r, struct bk_text *out);
+void bk__pairs_tex(const struct bk_report *r, struct bk_text *out);
+void bk__pairs_html(const struct bk_report *r, struct bk_text *out);
+
+/* Named architectures (report_archs.c); nothing is added when there are none. */
+void bk__archs_text(const struct bk_report *r, struct bk_text *out);
+void bk__archs_markdown(const struct bk_report *r, struct bk_text *out);
+void bk__archs_csv(const struct bk_report *r, struct bk_text *out);
+void bk__archs_tex(const struct bk_report *r, struct bk_text *out);
+void bk__archs_html(const struct bk_report *r, struct bk_text *out);
+
+/** Op and scale of every layer as a stand-alone SVG (report_draw.c). */
+void bk__report_drawing(const struct bk_report_arch *a, struct bk_text *out);
+/** Correlations against epochs (report_curve.c): one line plot a row, one table of all rows. */
+void bk__report_curve(const struct bk_report_entry *e, struct bk_text *out);
+void bk__curves_csv(const struct bk_report *r, struct bk_text *out);
+
+/* Shared by the plots (report_plot.c). */
+struct bk__axis {
+    double low, high, step;
+};
+/** Ticks at 1, 2 or 5 times a power of ten, about five of them; a margin on both sides. */
+struct bk__axis bk__axis_make(double low, double high);
+/** The opening of an SVG of w x h with the style of all plots. */
+void bk__svg_open(struct bk_text *out, double w, double h);
+
+/* Shared by the tables (report_table.c). */
+void bk__csv_field(struct bk_text *out, const char *s);
+/** A comma and the number; nothing behind the comma when it is not finite. */
+void bk__csv_number(struct bk_text *out, double v);
+void bk__tex_text(struct bk_text *out, const char *s);
+
+/* Parts of run.json (report_parts.c). */
+void bk__report_parts_save(const struct bk_report *r, json_t *o);
+int bk__report_parts_load(struct bk_report *r, const json_t *o, struct bk_error *err);
+json_t *bk__report_epochs_save(const struct bk_report_entry *e);
+int bk__report_epochs_load(struct bk_report_entry *e, const json_t *a, struct bk_error *err);
+void bk__report_parts_release(struct bk_report *r);
+
 /** A name fit for a file: letters, digits, '.', '-' and '_'. */
 void bk__report_file_name(const char *name, char *buf, size_t size);
 /** "0.534" or "-"; "[0.51, 0.56]" or "". */

@@ -15,10 +15,6 @@
 #define TOP 30.0
 #define BOTTOM 50.0
 
-struct axis {
-    double low, high, step;
-};
-
 void bk__report_escape(struct bk_text *out, const char *s)
 {
     for (; s && *s; s++) {
@@ -35,10 +31,17 @@ void bk__report_escape(struct bk_text *out, const char *s)
     }
 }
 
-/** Ticks at 1, 2 or 5 times a power of ten, about five of them. */
-static struct axis make_axis(double low, double high)
+void bk__svg_open(struct bk_text *out, double w, double h)
 {
-    struct axis a;
+    bk_text_addf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
+                      "font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\">\n"
+                      "<style>.g{stroke:#ddd;stroke-width:1}</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
+                 w, h, w, h);
+}
+
+struct bk__axis bk__axis_make(double low, double high)
+{
+    struct bk__axis a;
     if (!(high > low)) {
         double half = low != 0 ? fabs(low) * 0.05 : 1;
         low -= half;
@@ -57,17 +60,17 @@ static bool drawn(const struct bk_report_point *p)
     return isfinite(p->rating) && isfinite(p->truth);
 }
 
-static double px(const struct axis *a, double v)
+static double px(const struct bk__axis *a, double v)
 {
     return LEFT + (v - a->low) / (a->high - a->low) * (W - LEFT - RIGHT);
 }
 
-static double py(const struct axis *a, double v)
+static double py(const struct bk__axis *a, double v)
 {
     return H - BOTTOM - (v - a->low) / (a->high - a->low) * (H - TOP - BOTTOM);
 }
 
-static void add_ticks(struct bk_text *out, const struct axis *x, const struct axis *y)
+static void add_ticks(struct bk_text *out, const struct bk__axis *x, const struct bk__axis *y)
 {
     for (double v = ceil(x->low / x->step) * x->step; v <= x->high; v += x->step)
         bk_text_addf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"g\"/><text x=\"%.1f\" y=\"%.1f\" "
@@ -79,7 +82,7 @@ static void add_ticks(struct bk_text *out, const struct axis *x, const struct ax
                      LEFT, py(y, v), W - RIGHT, py(y, v), LEFT - 6, py(y, v) + 4, fabs(v) < y->step / 1e6 ? 0 : v);
 }
 
-static void add_points(struct bk_text *out, const struct bk_report_entry *e, const struct axis *x, const struct axis *y)
+static void add_points(struct bk_text *out, const struct bk_report_entry *e, const struct bk__axis *x, const struct bk__axis *y)
 {
     double size = e->n_points > 5000 ? 1.2 : e->n_points > 500 ? 2.5 : 5;
     double opacity = e->n_points > 5000 ? 0.25 : e->n_points > 500 ? 0.5 : 0.8;
@@ -122,11 +125,8 @@ void bk__report_scatter(const struct bk_report_entry *e, struct bk_text *out)
     }
     if (!isfinite(tl))
         tl = rl = 0, th = rh = 1;
-    struct axis x = make_axis(tl, th), y = make_axis(rl, rh);
-    bk_text_addf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
-                      "font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\">\n"
-                      "<style>.g{stroke:#ddd;stroke-width:1}</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
-                 W, H, W, H);
+    struct bk__axis x = bk__axis_make(tl, th), y = bk__axis_make(rl, rh);
+    bk__svg_open(out, W, H);
     add_ticks(out, &x, &y);
     bk_text_addf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"#888\"/>\n", LEFT,
                  TOP, W - LEFT - RIGHT, H - TOP - BOTTOM);

@@ -41,7 +41,7 @@ static void html_cells(const struct bk_report_entry *e, struct bk_text *out)
     const struct bk_interval *i[3] = { &e->ci.kendall_tau, &e->ci.spearman_rho, &e->ci.pearson_r };
     for (int k = 0; k < 3; k++) {
         char number[32], range[48], published[32];
-        bk__report_number(v[k], 3, number);
+        bk__report_number(e->is_quoted ? NAN : v[k], 3, number);
         bk__report_interval(i[k], e->has_ci, range);
         bk__report_number(e->has_published[k] ? e->published[k] : NAN, 2, published);
         bk_text_addf(out, "<td>%s <small>%s</small>", number, range);
@@ -58,16 +58,22 @@ static void html_row(const struct bk_report_entry *e, struct bk_text *out)
     bk__report_escape(out, e->name);
     bk_text_add(out, e->is_baseline ? " <small>baseline</small></td>" : "</td>");
     if (e->failure) {
-        bk_text_add(out, "<td colspan=\"7\">failed: ");
+        bk_text_add(out, "<td colspan=\"8\">failed: ");
         bk__report_escape(out, e->failure);
         bk_text_add(out, "</td></tr>\n");
         return;
     }
     html_cells(e, out);
-    bk__report_number(e->top.precision, 2, p);
-    bk__report_number(e->top.regret, 2, g);
-    bk__report_number(e->top.mean_truth, 2, m);
-    bk_text_addf(out, "<td>%zu</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", e->n, p, g, m);
+    bk__report_number(e->is_quoted ? NAN : e->top.precision, 2, p);
+    bk__report_number(e->is_quoted ? NAN : e->top.regret, 2, g);
+    bk__report_number(e->is_quoted ? NAN : e->top.mean_truth, 2, m);
+    bk_text_addf(out, "<td>%zu</td><td>%s</td><td>%s</td><td>%s</td><td>", e->n, p, g, m);
+    bk__report_number(e->found_truth, 2, p);
+    bk__report_number(e->found_published, 2, g);
+    bk_text_add(out, p);
+    if (isfinite(e->found_published))
+        bk_text_addf(out, "<br><small>published %s</small>", g);
+    bk_text_add(out, "</td></tr>\n");
 }
 
 static void html_details(const struct bk_report_entry *e, struct bk_text *out)
@@ -85,34 +91,63 @@ static void html_details(const struct bk_report_entry *e, struct bk_text *out)
     }
     bk__report_escape(out, e->settings ? e->settings : "");
     bk_text_add(out, "</figcaption></figure>\n");
+    if (e->n_epochs) {
+        bk_text_add(out, "<figure>");
+        bk__report_curve(e, out);
+        bk_text_add(out, "</figure>\n");
+    }
+}
+
+static void html_table(const struct bk_report *r, struct bk_text *out)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < r->n && !k; i++)
+        k = r->entry[i].top_k;
+    bk_text_addf(out, "<table><tr><th>row</th><th>&tau;</th><th>&rho;</th><th>R</th><th>N</th><th>precision@%zu</th>"
+                      "<th>regret@%zu</th><th>mean truth@%zu</th><th>found</th></tr>\n",
+                 k, k, k);
+    for (size_t i = 0; i < r->n; i++)
+        html_row(&r->entry[i], out);
+    bk_text_add(out, "</table>\n");
+}
+
+static void html_drawing(const struct bk_report_arch *a, struct bk_text *out)
+{
+    bk_text_add(out, "<figure class=\"w\">");
+    bk__report_drawing(a, out);
+    bk_text_add(out, "<figcaption><code>");
+    bk__report_escape(out, a->arch);
+    bk_text_add(out, "</code></figcaption></figure>\n");
 }
 
 void bk__report_html(const struct bk_report *r, struct bk_text *out)
 {
     const char *title = r->title && r->title[0] ? r->title : r->name;
-    size_t k = r->n ? r->entry[0].top_k : 0;
 
     bk_text_add(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
     bk__report_escape(out, title);
     bk_text_add(out, "</title>\n<style>body{font:15px/1.5 sans-serif;max-width:1040px;margin:2em auto;padding:0 1em;color:"
                      "#222}table{border-collapse:collapse}th,td{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:"
                      "left;vertical-align:top}tr.b{color:#555}small{color:#777}figure{display:inline-block;margin:1em 1em 0 "
-                     "0;width:480px;vertical-align:top}figcaption{font-size:13px;color:#555}</style></head><body>\n<h1>");
+                     "0;max-width:480px;vertical-align:top}figure.w{max-width:100%}svg{max-width:100%;height:auto}figcaption{font-size:13px;color:#555}</style></head><body>\n<h1>");
     bk__report_escape(out, title);
-    bk_text_addf(out, "</h1>\n<table><tr><th>row</th><th>&tau;</th><th>&rho;</th><th>R</th><th>N</th><th>precision@%zu</th>"
-                      "<th>regret@%zu</th><th>mean truth@%zu</th></tr>\n",
-                 k, k, k);
-    for (size_t i = 0; i < r->n; i++)
-        html_row(&r->entry[i], out);
-    bk_text_add(out, "</table>\n<p><small>Correlations: higher rating is better. Intervals: 95 % bootstrap over "
-                     "architectures. bosskit ");
+    bk_text_add(out, "</h1>\n");
+    if (r->n)
+        html_table(r, out);
+    bk__pairs_html(r, out);
+    bk__archs_html(r, out);
+    bk_text_add(out, "<p><small>Correlations: higher rating is better. Intervals: 95 % bootstrap over architectures. bosskit ");
     bk__report_escape(out, r->version);
     bk_text_add(out, "; ");
     bk__report_escape(out, r->device ? r->device : "");
     bk_text_add(out, "</small></p>\n");
     for (size_t i = 0; i < r->n; i++) {
-        if (!r->entry[i].failure)
+        if (!r->entry[i].failure && !r->entry[i].is_quoted)
             html_details(&r->entry[i], out);
+    }
+    for (size_t i = 0; i < r->n_archs; i++) {
+        if (r->arch[i].n_layers)
+            html_drawing(&r->arch[i], out);
     }
     bk_text_add(out, "</body></html>\n");
 }
@@ -179,6 +214,24 @@ static int copy_run_json(const char *dir, struct bk_error *err)
     return rc;
 }
 
+/** What not every report has: comparisons, named architectures, convergence. */
+static int render_parts(const struct bk_report *r, const char *dir, struct bk_error *err)
+{
+    static const struct {
+        const char *file;
+        void (*make)(const struct bk_report *r, struct bk_text *out);
+    } part[] = { { "tables/pairs.csv", bk__pairs_csv },
+                 { "tables/architectures.csv", bk__archs_csv },
+                 { "tables/convergence.csv", bk__curves_csv } };
+    for (size_t i = 0; i < BK_ARRAY_LEN(part); i++) {
+        struct bk_text t = BK_TEXT_INIT;
+        part[i].make(r, &t);
+        if (t.len || t.failed)
+            BK_TRY(write_text(dir, part[i].file, &t, err));
+    }
+    return BK_OK;
+}
+
 static int render_tables(const struct bk_report *r, const char *dir, struct bk_error *err)
 {
     struct bk_text t = BK_TEXT_INIT;
@@ -190,21 +243,43 @@ static int render_tables(const struct bk_report *r, const char *dir, struct bk_e
     BK_TRY(write_text(dir, "metrics.csv", &t, err));
     bk__report_tex(r, &t);
     BK_TRY(write_text(dir, "tables/results.tex", &t, err));
+    BK_TRY(render_parts(r, dir, err));
     bk__report_html(r, &t);
     return write_text(dir, "report.html", &t, err);
+}
+
+/** plots/<prefix><name>.svg */
+static int write_plot(const char *dir, const char *prefix, const char *name, struct bk_text *t, struct bk_error *err)
+{
+    char base[160], file[192];
+    bk__report_file_name(name, base, sizeof base);
+    snprintf(file, sizeof file, "plots/%s%s.svg", prefix, base);
+    return write_text(dir, file, t, err);
 }
 
 static int render_plots(const struct bk_report *r, const char *dir, struct bk_error *err)
 {
     for (size_t i = 0; i < r->n; i++) {
+        const struct bk_report_entry *e = &r->entry[i];
         struct bk_text t = BK_TEXT_INIT;
-        char name[160], file[192];
-        if (r->entry[i].failure)
+        if (e->failure || e->is_quoted)
             continue;
-        bk__report_file_name(r->entry[i].name, name, sizeof name);
-        snprintf(file, sizeof file, "plots/%s.svg", name);
-        bk__report_scatter(&r->entry[i], &t);
-        BK_TRY(write_text(dir, file, &t, err));
+        bk__report_scatter(e, &t);
+        BK_TRY(write_plot(dir, "", e->name, &t, err));
+        if (e->n_epochs) {
+            bk__report_curve(e, &t);
+            BK_TRY(write_plot(dir, "convergence-", e->name, &t, err));
+        }
+    }
+    for (size_t i = 0; i < r->n_archs; i++) {
+        const struct bk_report_arch *a = &r->arch[i];
+        struct bk_text t = BK_TEXT_INIT;
+        char name[400];
+        if (!a->n_layers)
+            continue;
+        bk__report_drawing(a, &t);
+        snprintf(name, sizeof name, "%s%s%s", a->row, a->is_found ? "" : "-", a->is_found ? "" : a->name);
+        BK_TRY(write_plot(dir, a->is_found ? "found-" : "arch-", name, &t, err));
     }
     return BK_OK;
 }

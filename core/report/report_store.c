@@ -5,7 +5,6 @@
 
 #include <bosskit/file.h>
 #include <ctype.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,9 @@ void bk_report_release(struct bk_report *r)
         bk_free(e->failure);
         bk_free(e->published_source);
         bk_free(e->found_arch);
+        bk_free(e->epoch);
     }
+    bk__report_parts_release(r);
     bk_free(r->entry);
     bk_free(r->name);
     bk_free(r->title);
@@ -88,9 +89,13 @@ static json_t *entry_json(const struct bk_report_entry *e)
     json_object_set_new(o, "top", json_pack("{s:I,s:o,s:o,s:o,s:o}", "k", (json_int_t)e->top_k, "tau",
                                             real(e->top.tau_top), "precision", real(e->top.precision), "regret",
                                             real(e->top.regret), "mean_truth", real(e->top.mean_truth)));
-    if (e->has_published[0] || e->has_published[1] || e->has_published[2])
+    if (e->is_quoted)
+        json_object_set_new(o, "quoted", json_true());
+    if (e->n_epochs)
+        json_object_set_new(o, "epochs", bk__report_epochs_save(e));
+    if (e->has_published[0] || e->has_published[1] || e->has_published[2] || isfinite(e->found_published))
         json_object_set_new(o, "published",
-                            json_pack("{s:o,s:o,s:o,s:o}", "kendall_tau", real(e->has_published[0] ? e->published[0] : NAN),
+                            json_pack("{s:o,s:o,s:o,s:o,s:o}", "found_truth", real(e->found_published), "kendall_tau", real(e->has_published[0] ? e->published[0] : NAN),
                                       "spearman_rho", real(e->has_published[1] ? e->published[1] : NAN), "pearson_r",
                                       real(e->has_published[2] ? e->published[2] : NAN), "source",
                                       text(e->published_source)));
@@ -147,6 +152,8 @@ int bk_report_save(const struct bk_report *r, const char *dir, struct bk_error *
     }
     o = json_pack("{s:i,s:o,s:o,s:o,s:o,s:O}", "run", 1, "name", text(r->name), "title", text(r->title), "bosskit",
                   text(r->version), "device", text(r->device), "rows", rows);
+    if (o)
+        bk__report_parts_save(r, o);
     s = o ? json_dumps(o, JSON_INDENT(1)) : NULL;
     bk_text_addf(&path, "%s/run.json", dir);
     if (!rc)
@@ -205,6 +212,7 @@ static void load_numbers(struct bk_report_entry *e, const json_t *o)
         e->published[i] = get_real(published, names[i]);
         e->has_published[i] = isfinite(e->published[i]);
     }
+    e->found_published = get_real(published, "found_truth");
     e->published_source = get_text(published, "source");
     e->found_arch = get_text(found, "arch");
     e->found_score = get_real(found, "score");
@@ -272,9 +280,11 @@ static int load_entries(struct bk_report *r, const json_t *rows, const char *dir
         e->settings = get_text(o, "settings");
         e->failure = get_text(o, "failure");
         e->is_baseline = json_is_true(json_object_get(o, "baseline"));
+        e->is_quoted = json_is_true(json_object_get(o, "quoted"));
         if (!e->name)
             return bk_fail(err, BK_EDATA, "'%s/run.json' has a row without a name", dir);
         load_numbers(e, o);
+        BK_TRY(bk__report_epochs_load(e, json_object_get(o, "epochs"), err));
         BK_TRY(load_scores(e, dir, err));
     }
     return BK_OK;
@@ -298,6 +308,8 @@ int bk_report_load(const char *dir, struct bk_report *out, struct bk_error *err)
         r.version = get_text(o, "bosskit");
         r.device = get_text(o, "device");
         rc = load_entries(&r, json_object_get(o, "rows"), dir, err);
+        if (!rc)
+            rc = bk__report_parts_load(&r, o, err);
     }
     json_decref(o);
     bk_free(data);

@@ -44,6 +44,21 @@ static bool any_published(const struct bk_report *r)
     return any;
 }
 
+static bool any_found(const struct bk_report *r)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->n; i++)
+        any = any || isfinite(r->entry[i].found_published);
+    return any;
+}
+
+/** Truth of what was found and what was published of it: two columns where any row declares the latter. */
+static void found_cells(const struct bk_report_entry *e, char measured[32], char pub[32])
+{
+    bk__report_number(e->failure ? NAN : e->found_truth, 2, measured);
+    bk__report_number(e->found_published, 2, pub);
+}
+
 /** "0.53 / 0.73 / 0.72" or "". */
 static void published(const struct bk_report_entry *e, char buf[64])
 {
@@ -59,7 +74,7 @@ static void published(const struct bk_report_entry *e, char buf[64])
 static void cell(const struct bk_report_entry *e, int i, char buf[96])
 {
     char number[32], range[48];
-    bk__report_number(coefficient(e, i), 3, number);
+    bk__report_number(e->is_quoted ? NAN : coefficient(e, i), 3, number);
     bk__report_interval(interval(e, i), e->has_ci, range);
     snprintf(buf, 96, "%s%s%s", number, range[0] ? " " : "", range);
 }
@@ -84,6 +99,8 @@ static void add_notes(const struct bk_report *r, const char *bullet, struct bk_t
     add_found(r, bullet, out);
     for (size_t i = 0; i < r->n; i++) {
         const struct bk_report_entry *e = &r->entry[i];
+        if (e->is_quoted)
+            bk_text_addf(out, "%s%s: published values alone, nothing was computed\n", bullet, e->name);
         if (e->failure)
             bk_text_addf(out, "%s%s: failed: %s\n", bullet, e->name, e->failure);
         if (e->n_excluded && !e->failure)
@@ -94,40 +111,59 @@ static void add_notes(const struct bk_report *r, const char *bullet, struct bk_t
         if (e->settings && e->settings[0])
             bk_text_addf(out, "%s%s: %s\n", bullet, e->name, e->settings);
     }
-    bk_text_addf(out, "%scorrelations: higher rating is better; intervals: 95 %% bootstrap over architectures\n", bullet);
+    if (r->n)
+        bk_text_addf(out, "%scorrelations: higher rating is better; intervals: 95 %% bootstrap over architectures\n", bullet);
 }
 
 /* ---- terminal --------------------------------------------------------------------------------------------- */
 
-void bk_report_text(const struct bk_report *r, struct bk_text *out)
+static void text_row(const struct bk_report_entry *e, int width, bool pub, bool found, struct bk_text *out)
 {
+    char c[3][96], p[64], measured[32], claimed[32];
+    if (e->failure) {
+        bk_text_addf(out, "%-*s  failed\n", width, e->name);
+        return;
+    }
+    for (int k = 0; k < 3; k++)
+        cell(e, k, c[k]);
+    published(e, p);
+    found_cells(e, measured, claimed);
+    bk_text_addf(out, "%-*s  %-21s  %-21s  %-21s  %6zu", width, e->name, c[0], c[1], c[2], e->n);
+    if (pub)
+        bk_text_addf(out, found ? "  %-25s" : p[0] ? "  %s" : "%s", p);
+    if (found)
+        bk_text_addf(out, "  %11s  %9s", measured, claimed);
+    bk_text_add(out, "\n");
+}
+
+static void text_table(const struct bk_report *r, struct bk_text *out)
+{
+    bool pub = any_published(r), found = any_found(r);
     int width = 8;
-    bool pub = any_published(r);
 
     for (size_t i = 0; i < r->n; i++) {
         int n = (int)strlen(r->entry[i].name);
         width = n > width ? n : width;
     }
-    if (r->title && r->title[0])
-        bk_text_addf(out, "%s\n\n", r->title);
-    bk_text_addf(out, "%-*s  %-21s  %-21s  %-21s  %6s%s\n", width, "row", "tau", "rho", "R", "N",
-                 pub ? "  published tau / rho / R" : "");
+    bk_text_addf(out, "%-*s  %-21s  %-21s  %-21s  %6s%s%s\n", width, "row", "tau", "rho", "R", "N",
+                 !pub ? "" : found ? "  published tau / rho / R  " : "  published tau / rho / R",
+                 found ? "  found truth  published" : "");
     for (size_t i = 0; i < r->n; i++) {
-        const struct bk_report_entry *e = &r->entry[i];
-        char c[3][96], p[64];
-        if (e->is_baseline && (i == 0 || !r->entry[i - 1].is_baseline))
+        if (r->entry[i].is_baseline && (i == 0 || !r->entry[i - 1].is_baseline))
             bk_text_add(out, "baselines\n");
-        if (e->failure) {
-            bk_text_addf(out, "%-*s  failed\n", width, e->name);
-            continue;
-        }
-        for (int k = 0; k < 3; k++)
-            cell(e, k, c[k]);
-        published(e, p);
-        bk_text_addf(out, "%-*s  %-21s  %-21s  %-21s  %6zu%s%s\n", width, e->name, c[0], c[1], c[2], e->n,
-                     p[0] ? "  " : "", p);
+        text_row(&r->entry[i], width, pub, found, out);
     }
     bk_text_add(out, "\n");
+}
+
+void bk_report_text(const struct bk_report *r, struct bk_text *out)
+{
+    if (r->title && r->title[0])
+        bk_text_addf(out, "%s\n\n", r->title);
+    if (r->n)
+        text_table(r, out);
+    bk__pairs_text(r, out);
+    bk__archs_text(r, out);
     add_notes(r, "", out);
     if (r->device && r->device[0])
         bk_text_addf(out, "device: %s\n", r->device);
@@ -135,29 +171,40 @@ void bk_report_text(const struct bk_report *r, struct bk_text *out)
 
 /* ---- files ------------------------------------------------------------------------------------------------- */
 
+static void markdown_row(const struct bk_report_entry *e, bool pub, bool found, struct bk_text *out)
+{
+    char c[3][96], p[64], measured[32], claimed[32];
+    for (int k = 0; k < 3; k++)
+        cell(e, k, c[k]);
+    published(e, p);
+    found_cells(e, measured, claimed);
+    bk_text_addf(out, "| %s%s | %s | %s | %s | %zu |", e->name, e->is_baseline ? " (baseline)" : "",
+                 e->failure ? "failed" : c[0], e->failure ? "" : c[1], e->failure ? "" : c[2], e->n);
+    if (pub)
+        bk_text_addf(out, " %s |", p);
+    if (found)
+        bk_text_addf(out, " %s | %s |", measured, claimed);
+    bk_text_add(out, "\n");
+}
+
 void bk__report_markdown(const struct bk_report *r, struct bk_text *out)
 {
-    bool pub = any_published(r);
+    bool pub = any_published(r), found = any_found(r);
     bk_text_addf(out, "# %s\n\n", r->title && r->title[0] ? r->title : r->name);
-    bk_text_addf(out, "| row | tau | rho | R | N |%s\n|---|---|---|---|---|%s\n", pub ? " published tau / rho / R |" : "",
-                 pub ? "---|" : "");
-    for (size_t i = 0; i < r->n; i++) {
-        const struct bk_report_entry *e = &r->entry[i];
-        char c[3][96], p[64];
-        for (int k = 0; k < 3; k++)
-            cell(e, k, c[k]);
-        published(e, p);
-        bk_text_addf(out, "| %s%s | %s | %s | %s | %zu |", e->name, e->is_baseline ? " (baseline)" : "",
-                     e->failure ? "failed" : c[0], e->failure ? "" : c[1], e->failure ? "" : c[2], e->n);
-        if (pub)
-            bk_text_addf(out, " %s |", p);
+    if (r->n)
+        bk_text_addf(out, "| row | tau | rho | R | N |%s%s\n|---|---|---|---|---|%s%s\n",
+                     pub ? " published tau / rho / R |" : "", found ? " found truth | published |" : "", pub ? "---|" : "",
+                     found ? "---|---|" : "");
+    for (size_t i = 0; i < r->n; i++)
+        markdown_row(&r->entry[i], pub, found, out);
+    if (r->n)
         bk_text_add(out, "\n");
-    }
-    bk_text_add(out, "\n");
+    bk__pairs_markdown(r, out);
+    bk__archs_markdown(r, out);
     add_notes(r, "- ", out);
 }
 
-static void csv_field(struct bk_text *out, const char *s)
+void bk__csv_field(struct bk_text *out, const char *s)
 {
     if (!s)
         s = "";
@@ -171,7 +218,7 @@ static void csv_field(struct bk_text *out, const char *s)
     bk_text_add(out, "\"");
 }
 
-static void csv_number(struct bk_text *out, double v)
+void bk__csv_number(struct bk_text *out, double v)
 {
     char number[32];
     bk_text_add(out, ",");
@@ -185,38 +232,39 @@ void bk__report_csv(const struct bk_report *r, struct bk_text *out)
 {
     bk_text_add(out, "row,baseline,rater,n,excluded,kendall_tau,tau_low,tau_high,spearman_rho,rho_low,rho_high,pearson_r,"
                      "r_low,r_high,published_tau,published_rho,published_r,top_k,top_tau,precision,regret,mean_truth,"
-                     "found,found_rating,found_params,found_macs,found_truth,failure\n");
+                     "found,found_rating,found_params,found_macs,found_truth,found_published,failure\n");
     for (size_t i = 0; i < r->n; i++) {
         const struct bk_report_entry *e = &r->entry[i];
-        csv_field(out, e->name);
+        bk__csv_field(out, e->name);
         bk_text_addf(out, ",%d,", e->is_baseline ? 1 : 0);
-        csv_field(out, e->rater);
+        bk__csv_field(out, e->rater);
         bk_text_addf(out, ",%zu,%zu", e->n, e->n_excluded);
         for (int k = 0; k < 3; k++) {
-            csv_number(out, e->failure ? NAN : coefficient(e, k));
-            csv_number(out, e->has_ci ? interval(e, k)->low : NAN);
-            csv_number(out, e->has_ci ? interval(e, k)->high : NAN);
+            bk__csv_number(out, e->failure || e->is_quoted ? NAN : coefficient(e, k));
+            bk__csv_number(out, e->has_ci ? interval(e, k)->low : NAN);
+            bk__csv_number(out, e->has_ci ? interval(e, k)->high : NAN);
         }
         for (int k = 0; k < 3; k++)
-            csv_number(out, e->has_published[k] ? e->published[k] : NAN);
+            bk__csv_number(out, e->has_published[k] ? e->published[k] : NAN);
         bk_text_addf(out, ",%zu", e->top_k);
-        csv_number(out, e->top.tau_top);
-        csv_number(out, e->top.precision);
-        csv_number(out, e->top.regret);
-        csv_number(out, e->top.mean_truth);
+        bk__csv_number(out, e->is_quoted ? NAN : e->top.tau_top);
+        bk__csv_number(out, e->is_quoted ? NAN : e->top.precision);
+        bk__csv_number(out, e->is_quoted ? NAN : e->top.regret);
+        bk__csv_number(out, e->is_quoted ? NAN : e->top.mean_truth);
         bk_text_add(out, ",");
-        csv_field(out, e->found_arch);
-        csv_number(out, e->found_arch ? e->found_score : NAN);
-        csv_number(out, e->found_arch ? e->found_params : NAN);
-        csv_number(out, e->found_arch ? e->found_macs : NAN);
-        csv_number(out, e->found_arch ? e->found_truth : NAN);
+        bk__csv_field(out, e->found_arch);
+        bk__csv_number(out, e->found_arch ? e->found_score : NAN);
+        bk__csv_number(out, e->found_arch ? e->found_params : NAN);
+        bk__csv_number(out, e->found_arch ? e->found_macs : NAN);
+        bk__csv_number(out, e->found_arch ? e->found_truth : NAN);
+        bk__csv_number(out, e->found_published);
         bk_text_add(out, ",");
-        csv_field(out, e->failure);
+        bk__csv_field(out, e->failure);
         bk_text_add(out, "\n");
     }
 }
 
-static void tex_text(struct bk_text *out, const char *s)
+void bk__tex_text(struct bk_text *out, const char *s)
 {
     for (; *s; s++) {
         if (strchr("&%$#_{}", *s))
@@ -228,21 +276,43 @@ static void tex_text(struct bk_text *out, const char *s)
     }
 }
 
+static void tex_row(const struct bk_report_entry *e, bool pub, bool found, struct bk_text *out)
+{
+    char c[3][96], measured[32], claimed[32];
+    bk__tex_text(out, e->name);
+    for (int k = 0; k < 3; k++) {
+        cell(e, k, c[k]);
+        bk_text_addf(out, " & %s", e->failure ? "--" : c[k]);
+    }
+    bk_text_addf(out, " & %zu", e->n);
+    for (int k = 0; pub && k < 3; k++) {
+        bk__report_number(e->has_published[k] ? e->published[k] : NAN, 2, claimed);
+        bk_text_addf(out, " & %s", e->has_published[k] ? claimed : "--");
+    }
+    if (found) {
+        found_cells(e, measured, claimed);
+        bk_text_addf(out, " & %s & %s", measured, claimed);
+    }
+    bk_text_add(out, " \\\\\n");
+}
+
 void bk__report_tex(const struct bk_report *r, struct bk_text *out)
 {
-    bk_text_add(out, "% needs the package booktabs\n\\begin{tabular}{lrrrr}\n\\toprule\nrow & $\\tau$ & $\\rho$ & $R$ & "
-                     "$N$ \\\\\n\\midrule\n");
+    bool pub = any_published(r), found = any_found(r);
+    bk_text_add(out, "% needs the package booktabs\n");
+    if (r->n)
+        bk_text_addf(out, "\\begin{tabular}{lrrrr%s%s}\n\\toprule\n%s%srow & $\\tau$ & $\\rho$ & $R$ & $N$%s%s \\\\\n"
+                          "\\midrule\n",
+                     pub ? "rrr" : "", found ? "rr" : "", pub ? " & & & & & \\multicolumn{3}{c}{published}" : "",
+                     !pub ? "" : found ? " & & \\\\\n" : " \\\\\n", pub ? " & $\\tau$ & $\\rho$ & $R$" : "",
+                     found ? " & found & published" : "");
     for (size_t i = 0; i < r->n; i++) {
-        const struct bk_report_entry *e = &r->entry[i];
-        char c[3][96];
-        if (e->is_baseline && i > 0 && !r->entry[i - 1].is_baseline)
+        if (r->entry[i].is_baseline && i > 0 && !r->entry[i - 1].is_baseline)
             bk_text_add(out, "\\midrule\n");
-        tex_text(out, e->name);
-        for (int k = 0; k < 3; k++) {
-            cell(e, k, c[k]);
-            bk_text_addf(out, " & %s", e->failure ? "--" : c[k]);
-        }
-        bk_text_addf(out, " & %zu \\\\\n", e->n);
+        tex_row(&r->entry[i], pub, found, out);
     }
-    bk_text_add(out, "\\bottomrule\n\\end{tabular}\n");
+    if (r->n)
+        bk_text_add(out, "\\bottomrule\n\\end{tabular}\n");
+    bk__pairs_tex(r, out);
+    bk__archs_tex(r, out);
 }

@@ -112,7 +112,8 @@ static int is_checkpoint(const struct dirent *e)
 
 static int is_leftover(const struct dirent *e)
 {
-    return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_checkpoint(e);
+    return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_checkpoint(e) &&
+           strncmp(e->d_name, BK_KEPT_PREFIX, strlen(BK_KEPT_PREFIX)) != 0;
 }
 
 /** Number of files in `dir` that `which` selects; with `drop` they are deleted. */
@@ -181,34 +182,55 @@ static int is_complete(const struct dirent *e)
     return strlen(e->d_name) == 64;
 }
 
-void bk_store_explain(const struct bk_store *s, const char *kind, const json_t *identity, struct bk_text *out)
+void bk_store_scan(const struct bk_store *s, const char *kind,
+                   void (*see)(void *user, const json_t *identity, const json_t *made), void *user)
 {
-    struct bk_text dir = BK_TEXT_INIT, best = BK_TEXT_INIT;
+    struct bk_text dir = BK_TEXT_INIT;
     struct dirent **entry = NULL;
-    int best_n = 0;
 
     bk_text_addf(&dir, "%s/store/%s", s->root, kind);
     int n = scandir(bk_text_get(&dir), &entry, is_complete, alphasort);
     for (int i = 0; i < n; i++) {
         char *path = join(bk_text_get(&dir), entry[i]->d_name);
-        json_t *was = path ? bk__manifest_identity(path) : NULL;
-        struct bk_text first = BK_TEXT_INIT;
-        int d = was ? differences("", identity, was, &first) : 0;
-        if (d > 0 && first.len > 0 && (best_n == 0 || d < best_n)) {
-            bk_text_release(&best);
-            best = first;
-            best_n = d;
-        } else {
-            bk_text_release(&first);
-        }
-        json_decref(was);
+        json_t *m = path ? bk__manifest_read(path) : NULL;
+        if (json_object_get(m, "identity"))
+            see(user, json_object_get(m, "identity"), json_object_get(m, "made"));
+        json_decref(m);
         bk_free(path);
         free(entry[i]);
     }
     free(entry);
-    bk_text_add(out, best_n ? bk_text_get(&best) : "never made here");
-    bk_text_release(&best);
     bk_text_release(&dir);
+}
+
+/** The most similar stage so far. */
+struct explaining {
+    const json_t *identity;
+    struct bk_text best;
+    int n;
+};
+
+static void explain(void *user, const json_t *identity, const json_t *made)
+{
+    struct explaining *x = user;
+    struct bk_text first = BK_TEXT_INIT;
+    int d = differences("", x->identity, identity, &first);
+    (void)made;
+    if (d > 0 && first.len > 0 && (x->n == 0 || d < x->n)) {
+        bk_text_release(&x->best);
+        x->best = first;
+        x->n = d;
+    } else {
+        bk_text_release(&first);
+    }
+}
+
+void bk_store_explain(const struct bk_store *s, const char *kind, const json_t *identity, struct bk_text *out)
+{
+    struct explaining x = { identity, BK_TEXT_INIT, 0 };
+    bk_store_scan(s, kind, explain, &x);
+    bk_text_add(out, x.n ? bk_text_get(&x.best) : "never made here");
+    bk_text_release(&x.best);
 }
 
 /* ---- claiming ------------------------------------------------------------------------------------------ */

@@ -27,9 +27,12 @@ enum bk_stage_state {
 };
 BK_API const char *bk_stage_state_name(enum bk_stage_state state);
 
-/** Files of these names are checkpoints: they alone survive when a partial directory is taken up; publishing removes them. */
+/** Files of these names are checkpoints: they survive when a partial directory is taken up; publishing removes them. */
 #define BK_CHECKPOINT_PREFIX "checkpoint-"
 #define BK_CHECKPOINT_SUFFIX ".safetensors"
+
+/** Files of these names survive too, and are published with the stage: what it has finished on the way to its end. */
+#define BK_KEPT_PREFIX "epoch-"
 
 /** SHA-256 over the canonical text of `identity` (sorted members, compact). */
 BK_API int bk_store_key(const json_t *identity, char key[65], struct bk_error *err) BK_MUST_USE;
@@ -42,6 +45,10 @@ BK_API enum bk_stage_state bk_store_look(const struct bk_store *s, const char *k
  * ("trainer.options.epochs is 3, was 2"), or that there is none. `out` gets one phrase.
  */
 BK_API void bk_store_explain(const struct bk_store *s, const char *kind, const json_t *identity, struct bk_text *out);
+
+/** Call `see` for every complete stage of a kind, in order of keys: its identity and how it was made (NULL: not noted). */
+BK_API void bk_store_scan(const struct bk_store *s, const char *kind,
+                          void (*see)(void *user, const json_t *identity, const json_t *made), void *user);
 
 /** Path of the complete stage; free with bk_free(). NULL when out of memory. */
 BK_API char *bk_store_path(const struct bk_store *s, const char *kind, const char *key);
@@ -78,7 +85,7 @@ BK_API int bk__manifest_write(const char *dir, const char *kind, const char *key
                               const json_t *made, struct bk_error *err) BK_MUST_USE;
 /** BK_EDATA names the first file that does not match. */
 BK_API int bk__manifest_check(const char *dir, const char *key, bool digests, struct bk_error *err) BK_MUST_USE;
-/** The identity noted in a manifest (a new reference), or NULL. */
-json_t *bk__manifest_identity(const char *dir);
+/** The manifest of a directory (a new reference), or NULL. */
+json_t *bk__manifest_read(const char *dir);
 
 #endif

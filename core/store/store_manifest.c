@@ -94,7 +94,7 @@ int bk__manifest_write(const char *dir, const char *kind, const char *key, const
     return rc;
 }
 
-static json_t *read_manifest(const char *dir)
+json_t *bk__manifest_read(const char *dir)
 {
     struct bk_text path = BK_TEXT_INIT;
     char *text = NULL;
@@ -138,7 +138,7 @@ static int check_file(const char *dir, const json_t *file, bool digests, struct 
 
 int bk__manifest_check(const char *dir, const char *key, bool digests, struct bk_error *err)
 {
-    json_t *m = read_manifest(dir), *file;
+    json_t *m = bk__manifest_read(dir), *file;
     const json_t *files = json_object_get(m, "files");
     const char *noted = json_string_value(json_object_get(m, "key"));
     size_t i;
@@ -152,12 +152,4 @@ int bk__manifest_check(const char *dir, const char *key, bool digests, struct bk
     }
     json_decref(m);
     return rc;
-}
-
-json_t *bk__manifest_identity(const char *dir)
-{
-    json_t *m = read_manifest(dir);
-    json_t *identity = json_incref(json_object_get(m, "identity"));
-    json_decref(m);
-    return identity;
 }

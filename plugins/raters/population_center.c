@@ -205,9 +205,13 @@ static void release(struct rating *r)
     bk_siamese_release(&r->net);
 }
 
-static int run(struct rating *r, const struct bk_bundle *trained, int32_t *n_batches, struct bk_error *err)
+/* Rate all paths of the block, or the n_only in `only` with a centre of their own. */
+static int run(struct rating *r, const struct bk_bundle *trained, const struct bk_path *only, size_t n_only,
+               int32_t *n_batches, struct bk_error *err)
 {
     const struct bk_env *env = r->env;
+    if (!trained || !env->data)
+        return bk_fail(err, BK_EINVAL, "the population centre needs a trained block and data");
     BK_TRY(bk_siamese_open(&r->net, env->device, bk_dtype_accum(env->dtype), env->space, env->block, trained, err));
     BK_TRY(reset_predictor(r, err));
     BK_TRY(bk_tape_new(env->device, &r->tape, err));
@@ -217,7 +221,9 @@ static int run(struct rating *r, const struct bk_bundle *trained, int32_t *n_bat
                                     .n_nets = 2,
                                     .side = env->data->view1.size,
                                     .input = env->block ? run_prefix : NULL,
-                                    .user = r };
+                                    .user = r,
+                                    .only = only,
+                                    .n_only = n_only };
     bk_tape_set_recording(r->tape, false);
     BK_TRY(bk_traverse_new(&c, &r->paths, err));
     BK_TRY(make_sums(r, err));
@@ -229,11 +235,29 @@ static int rate_block(void *state, const struct bk_env *env, const struct bk_bun
 {
     struct rating r = { .options = state, .env = env };
     int32_t n_batches = 0;
-    if (!trained || !env->data)
-        return bk_fail(err, BK_EINVAL, "the population centre needs a trained block and data");
-    int rc = run(&r, trained, &n_batches, err);
+    int rc = run(&r, trained, NULL, 0, &n_batches, err);
     if (!rc)
         rc = bk_traverse_table(r.paths, r.sum, n_batches, out, err);
+    release(&r);
+    return rc;
+}
+
+static int rate_paths(void *state, const struct bk_env *env, const struct bk_bundle *trained, const struct bk_path *path,
+                      size_t n, double *score, struct bk_error *err)
+{
+    struct rating r = { .options = state, .env = env };
+    struct bk_block_table table = { 0 };
+    int32_t n_batches = 0;
+    int rc = n ? run(&r, trained, path, n, &n_batches, err) : BK_OK;
+    if (!rc && n)
+        rc = bk_traverse_table(r.paths, r.sum, n_batches, &table, err);
+    for (size_t i = 0; !rc && i < n; i++) {
+        size_t j = 0;
+        while (!bk_path_equal(&table.path[j], &path[i]))        /* all are there: bk_traverse_new() has checked */
+            j++;
+        score[i] = table.score[j];
+    }
+    bk_block_table_release(&table);
     release(&r);
     return rc;
 }
@@ -243,6 +267,7 @@ static const struct bk_rater_iface iface = {
     .flags = BK_RATER_BLOCKS | BK_RATER_NEEDS_TRAINED | BK_RATER_NEEDS_DATA,
     .better = BK_LOWER_IS_BETTER,
     .rate_block = rate_block,
+    .rate_paths = rate_paths,
 };
 
 static const struct bk_plugin plugin = {

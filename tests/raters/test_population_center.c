@@ -180,6 +180,56 @@ static void test_definition_behind_a_prefix(void)
     world_close(&w);
 }
 
+/* ---- a part of the block ---------------------------------------------------------------------------------------- */
+
+static int rate_part(struct world *w, const struct bk_bundle *trained, const struct bk_path *path, size_t n, double *score)
+{
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_RATER, "population_center", OPTIONS("calib_images=8", "batch=6"));
+    const struct bk_rater_iface *r = bk_instance_iface(i);
+    int rc = r->rate_paths(i->state, &w->env, trained, path, n, score, &w->f.err);
+    bk_instance_close(w->f.instance[--w->f.n]);
+    return rc;
+}
+
+/* All paths, in any order, are the block to the last bit; a part is rated by the definition with its own centre. */
+static void test_part_of_a_block(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct world w;
+    double score[4], wanted[MAX_PATHS];
+    world_open(&w, BK_F64, 20, 14);
+    struct bk_bundle *trained = train_two(&w);
+    struct bk_block_table all = rate(&w, trained, OPTIONS("calib_images=8", "batch=6"));
+    CU_ASSERT_EQUAL_FATAL(all.n, 4);
+    struct bk_path turned[4] = { all.path[3], all.path[1], all.path[2], all.path[0] };
+    CU_ASSERT_EQUAL(rate_part(&w, trained, turned, 4, score), BK_OK);
+    CU_ASSERT(score[0] == all.score[3] && score[1] == all.score[1] && score[2] == all.score[2] && score[3] == all.score[0]);
+
+    struct plain x = { .w = &w };
+    BK_ASSERT_OK(bk_siamese_open(&x.net, w.device, BK_F64, &w.space, w.env.block, trained, &err));
+    BK_ASSERT_OK(bk_tape_new(w.device, &x.tape, &err));
+    bk_tape_set_recording(x.tape, false);
+    for (size_t n = 1; n <= 3; n++) {
+        CU_ASSERT_EQUAL(rate_part(&w, trained, turned, n, score), BK_OK);
+        plain_ratings(&x, turned, n, 6, wanted);
+        for (size_t i = 0; i < n; i++) {
+            BK_ASSERT_CLOSE(score[i], wanted[i], 1e-9);
+            CU_ASSERT(score[i] != all.score[i == 0 ? 3 : i]);   /* another company, another rating */
+        }
+    }
+    turned[2] = turned[0];
+    CU_ASSERT_EQUAL(rate_part(&w, trained, turned, 3, score), BK_EINVAL);
+    turned[2].op[0] = 7;
+    CU_ASSERT_EQUAL(rate_part(&w, trained, turned, 3, score), BK_EINVAL);
+    turned[2].n = 1;
+    CU_ASSERT_EQUAL(rate_part(&w, trained, turned, 3, score), BK_EINVAL);
+    bk_tape_free(x.tape);
+    bk_siamese_release(&x.net);
+    bk_block_table_release(&all);
+    bk_bundle_free(trained);
+    world_close(&w);
+}
+
 /* ---- invariances ------------------------------------------------------------------------------------------------ */
 
 static void test_twice_the_same(void)
@@ -263,5 +313,6 @@ static void test_perfect_prediction(void)
 }
 
 BK_SUITE({ "definition, first block", test_definition_of_first_block },
-         { "definition, behind a prefix", test_definition_behind_a_prefix }, { "twice the same", test_twice_the_same },
+         { "definition, behind a prefix", test_definition_behind_a_prefix }, { "a part of the block", test_part_of_a_block },
+         { "twice the same", test_twice_the_same },
          { "order of batches", test_order_of_batches }, { "perfect prediction", test_perfect_prediction })

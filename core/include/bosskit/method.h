@@ -86,7 +86,10 @@ struct bk_trainer_iface {
     int (*save)(void *state, struct bk_bundle *out, struct bk_error *err);
     /** [stage] After begin(): continue from a saved state. */
     int (*load)(void *state, const struct bk_bundle *in, struct bk_error *err);
-    /** [stage] After done: the artefact for raters and for the next block. */
+    /**
+     * [stage] The artefact for raters and for the next block: after done, or what it would be now, between two
+     * advance() calls (trainer.rate_every). Changes nothing in the training.
+     */
     int (*result)(void *state, struct bk_bundle *out, struct bk_error *err);
     /** [stage] Release what begin() took. */
     void (*end)(void *state);
@@ -123,6 +126,13 @@ struct bk_rater_iface {
     /** [stage] Score n architectures. */
     int (*rate_archs)(void *state, const struct bk_env *env, const struct bk_arch *archs,
                       size_t n, double *scores, struct bk_error *err);
+    /**
+     * [stage] Rate n different paths of env->block as if it had no others: what a rating is relative to (the population
+     * centre) is made from them alone. All paths of the block give exactly rate_block's scores, in whatever order they
+     * come. Only for raters whose ratings depend on the company; NULL for all others.
+     */
+    int (*rate_paths)(void *state, const struct bk_env *env, const struct bk_bundle *trained,
+                      const struct bk_path *path, size_t n, double *score, struct bk_error *err);
 };
 
 /* ---- searchers ------------------------------------------------------------------------------------------ */
@@ -146,6 +156,8 @@ struct bk_search_task {
     const struct bk_host *host;         /* may be NULL */
 };
 
+#define BK_MAX_GENERATION 4096
+
 struct bk_searcher_iface {
     uint32_t struct_size;
     uint32_t reserved;
@@ -158,7 +170,25 @@ struct bk_searcher_iface {
     int (*tell)(void *state, const struct bk_arch *archs, const double *scores, size_t n,
                 struct bk_error *err);
     int (*best)(void *state, struct bk_found *out, struct bk_error *err);
+    /**
+     * [stage] Searchers that go through the blocks one after the other (may be NULL; these three and solve together):
+     * begin with env->block, ask for different paths that are rated together (*n = 0: finished with the block), be told
+     * their scores. The scores of the last generation of every block become the tables that solve() is given.
+     */
+    int (*begin_block)(void *state, const struct bk_env *env, uint32_t better, struct bk_error *err);
+    int (*ask_paths)(void *state, struct bk_path out[BK_MAX_GENERATION], size_t *n, struct bk_error *err);
+    int (*tell_paths)(void *state, const struct bk_path *path, const double *score, size_t n,
+                      struct bk_error *err);
 };
+
+/**
+ * The best architecture by summed block scores within `limit` (parameters, multiply-accumulates, published counter;
+ * INFINITY: none), exactly: partial architectures are merged block by block and entry by entry, the dominated ones
+ * dropped. Of equals the first in order of enumeration. Paths without a score are left out.
+ * Errors    BK_ENOTFOUND no architecture satisfies the limits; BK_ENUMERIC a score is not finite; BK_EINTERRUPTED
+ */
+BK_API int bk_search_exact(const struct bk_search_task *task, const double limit[3],
+                           struct bk_found *out, struct bk_error *err) BK_MUST_USE;
 
 #ifdef __cplusplus
 }

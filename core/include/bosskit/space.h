@@ -51,6 +51,14 @@ struct bk_cost {
     double counter;             /* the published convention of the space, in multiply-adds */
 };
 
+/** A layer of an architecture as a drawing shows it: op and scale against depth. */
+struct bk_drawn_layer {
+    char label[24];             /* name of the choice ("ResConv", "MB6 k5"); equal labels get equal colours */
+    int32_t block;
+    int32_t scale;              /* the layer's output is input_size / scale on a side */
+    int32_t width;              /* output channels */
+};
+
 struct bk_space_iface {
     uint32_t struct_size;
     uint32_t reserved;
@@ -96,6 +104,9 @@ struct bk_space_iface {
      * is larger than its supernet: all of it can be parsed, costed and built alone, choices() lists what the supernet runs.
      */
     int (*check)(const void *state, const struct bk_arch *arch, struct bk_error *err);
+    /** [any] (may be NULL) The layers of an architecture in order, without stem and head; *n <= cap of them. BK_EINVAL: more than cap. */
+    int (*draw)(const void *state, const struct bk_arch *arch, struct bk_drawn_layer *out,
+                int32_t cap, int32_t *n, struct bk_error *err);
 };
 
 /** An instance of a space plugin as other parts see it. Borrowed from the host. */

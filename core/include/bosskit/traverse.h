@@ -43,7 +43,7 @@ typedef int (*bk_traverse_input_fn)(void *user, struct bk_forward *f, struct bk_
 
 struct bk_leaf {
     const struct bk_path *path;
-    int32_t number;             /* position in the order of bk_space_paths() */
+    int32_t number;             /* position in the order of bk_space_paths(), of those that are walked */
     int32_t net;                /* which weight set */
 };
 
@@ -63,9 +63,11 @@ struct bk_traverse_config {
     int32_t side;               /* of the images */
     bk_traverse_input_fn input; /* NULL: the images themselves */
     void *user;                 /* of input */
+    const struct bk_path *only; /* the n_only different paths to walk, as if the block had no others; NULL: all */
+    size_t n_only;
 };
 
-/** Errors: BK_EINVAL for a block without layers; BK_ESHAPE when a layer gives no [N,H,W,C] */
+/** Errors: BK_EINVAL for a block without layers, or when `only` has something that is no path of the block, or one twice; BK_ESHAPE when a layer gives no [N,H,W,C] */
 BK_API int bk_traverse_new(const struct bk_traverse_config *config, struct bk_traverse **out,
                            struct bk_error *err) BK_MUST_USE;
 BK_API void bk_traverse_free(struct bk_traverse *t);

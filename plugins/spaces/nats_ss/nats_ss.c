@@ -241,6 +241,24 @@ static int score(const void *state, const char *name, const struct bk_arch *arch
     return BK_OK;
 }
 
+/* What distinguishes two layers is their width; the label tells the reductions apart. */
+static int draw(const void *state, const struct bk_arch *arch, struct bk_drawn_layer *out, int32_t cap, int32_t *n,
+                struct bk_error *err)
+{
+    const struct nats_ss *s = state;
+    int32_t w[N_CELLS], block = 0;
+    BK_TRY(arch_widths(s, arch, w, err));
+    if (cap < N_CELLS)
+        return bk_fail(err, BK_EINVAL, "an architecture of this space has %d layers, there is room for %d", N_CELLS, (int)cap);
+    for (int32_t g = 0; g < N_CELLS; g++) {
+        block += g == s->first_cell[block + 1];
+        out[g] = (struct bk_drawn_layer){ .block = block, .scale = INPUT_SIZE / cell_side(g), .width = w[g] };
+        snprintf(out[g].label, sizeof out[g].label, is_reduction(g) ? "reduction" : "cell");
+    }
+    *n = N_CELLS;
+    return BK_OK;
+}
+
 /* ---- networks -------------------------------------------------------------------------------------- */
 
 static int supernet(void *state, struct bk_net *net, struct bk_error *err)
@@ -274,6 +292,7 @@ static const struct bk_space_iface iface = {
     .alone = alone,
     .alone_run = run_alone,
     .score = score,
+    .draw = draw,
 };
 
 static const struct bk_plugin plugin = {

@@ -319,8 +319,8 @@ static int load(void *state, const struct bk_bundle *in, struct bk_error *err)
 static int result(void *state, struct bk_bundle *out, struct bk_error *err)
 {
     struct bootstrap *t = state;
-    if (!t->env || t->step < t->n_steps)
-        return bk_fail(err, BK_ESTATE, "the block is not trained yet");
+    if (!t->env)
+        return bk_fail(err, BK_ESTATE, "no block is in training");
     return bk_siamese_save(&t->net, out, err);
 }
 
