@@ -2,8 +2,8 @@
  * config/config_read.c: files and overrides into trees of values; the only file that knows libconfig.
  *
  * Each file's own text is scanned (config_scan.c), parsed by libconfig and converted by the type libconfig found,
- * never by its lookups, which convert quietly. Includes are read at the place where they stand and merged in order,
- * so that what comes later wins.
+ * never by its lookups, which convert quietly. Includes are read into the group in which they stand, in order, so
+ * that what comes later wins.
  */
 #include "config/value.h"
 
@@ -20,20 +20,57 @@
 
 /* ---- from libconfig's tree to ours ------------------------------------------------------------- */
 
-struct source {
-    const char *label, *origin, *file_dir;
+/* The file being read and those that include it. */
+struct open_file {
+    const struct open_file *parent;
+    const char *path;           /* as the user wrote it, for messages */
+    const char *real;           /* real path */
+    char *dir;                  /* real directory */
+    int depth;
 };
+
+/* Text under conversion: a file, or a part of the command line (file = NULL). */
+struct source {
+    const char *label;
+    const struct open_file *file;
+};
+
+static int read_include(const struct open_file *f, config_setting_t *s, struct bk_value *into, struct bk_error *err);
 
 static int convert(const struct source *src, config_setting_t *s, struct bk_value **out,
                    struct bk_error *err);
+
+static bool is_include(config_setting_t *s)
+{
+    const char *name = config_setting_name(s);
+    return name && strncmp(name, BK__INCLUDE_NAME, sizeof BK__INCLUDE_NAME - 1) == 0;
+}
+
+/* Later settings of a group win over included ones, groups merge; takes `child` over. */
+static int add_setting(struct bk_value *group, struct bk_value *child, struct bk_error *err)
+{
+    if (!bk__value_child(group, child->name, strlen(child->name)))
+        return bk__value_append(group, child, err);
+    struct bk_value one = *group;       /* a group of one borrowed child */
+    one.child = &child;
+    one.n = 1;
+    int rc = bk_value_merge(group, &one, NULL, err);
+    bk_value_free(child);
+    return rc;
+}
 
 static int convert_children(const struct source *src, config_setting_t *s, struct bk_value *v,
                             struct bk_error *err)
 {
     for (int i = 0; i < config_setting_length(s); i++) {
+        config_setting_t *at = config_setting_get_elem(s, (unsigned)i);
         struct bk_value *child;
-        BK_TRY(convert(src, config_setting_get_elem(s, (unsigned)i), &child, err));
-        BK_TRY(bk__value_append(v, child, err));
+        if (is_include(at)) {
+            BK_TRY(read_include(src->file, at, v, err));
+            continue;
+        }
+        BK_TRY(convert(src, at, &child, err));
+        BK_TRY(v->type == BK_VALUE_GROUP ? add_setting(v, child, err) : bk__value_append(v, child, err));
     }
     return BK_OK;
 }
@@ -77,12 +114,11 @@ static int convert(const struct source *src, config_setting_t *s, struct bk_valu
                    struct bk_error *err)
 {
     struct bk_text origin = BK_TEXT_INIT;
-    if (src->origin)
-        bk_text_add(&origin, src->origin);
-    else
-        bk_text_addf(&origin, "%s:%u", src->label, config_setting_source_line(s));
-    struct bk_value *v = bk__value_new(BK_VALUE_GROUP, config_setting_name(s),
-                                       bk_text_get(&origin), src->file_dir);
+    bk_text_add(&origin, src->label);
+    if (src->file)
+        bk_text_addf(&origin, ":%u", config_setting_source_line(s));
+    struct bk_value *v = bk__value_new(BK_VALUE_GROUP, config_setting_name(s), bk_text_get(&origin),
+                                       src->file ? src->file->dir : NULL);
     bk_text_release(&origin);
     if (!v)
         return bk_fail(err, BK_ENOMEM, "out of memory for '%s'", src->label);
@@ -120,55 +156,21 @@ static int parse_failed(const char *label, const char *original, const config_t 
                    what ? what : "syntax error", n, near);
 }
 
-static int lines_of_root(config_setting_t *root, int **out, struct bk_error *err)
+/* Add the settings of scanned text to the group `into`; `original` is the text for messages. */
+static int parse_scanned(const struct source *src, const char *original, const struct bk__scan *scan,
+                         struct bk_value *into, struct bk_error *err)
 {
-    int n = config_setting_length(root);
-    int *line = bk_alloc((size_t)(n + 1) * sizeof *line);
-    if (!line)
-        return bk_fail(err, BK_ENOMEM, "out of memory for a configuration");
-    for (int i = 0; i < n; i++)
-        line[i] = (int)config_setting_source_line(config_setting_get_elem(root, (unsigned)i));
-    *out = line;
-    return BK_OK;
-}
-
-int bk__parse_scanned(const char *label, const char *original, const struct bk__scan *scan,
-                      const char *origin, const char *file_dir, struct bk_value **out,
-                      int **line_of, struct bk_error *err)
-{
-    const struct source src = { label, origin, file_dir };
-    struct bk_value *root = NULL;
-    int *lines = NULL, rc;
     config_t config;
 
     config_init(&config);
-    if (!config_read_string(&config, bk_text_get(&scan->text)))
-        rc = parse_failed(label, original, &config, err);
-    else
-        rc = convert(&src, config_root_setting(&config), &root, err);
-    if (rc == BK_OK && line_of)
-        rc = lines_of_root(config_root_setting(&config), &lines, err);
+    int rc = config_read_string(&config, bk_text_get(&scan->text))
+             ? convert_children(src, config_root_setting(&config), into, err)
+             : parse_failed(src->label, original, &config, err);
     config_destroy(&config);
-    if (rc) {
-        bk_value_free(root);
-        return rc;
-    }
-    *out = root;
-    if (line_of)
-        *line_of = lines;
-    return BK_OK;
+    return rc;
 }
 
 /* ---- files and their includes ---------------------------------------------------------------------- */
-
-/* The file being read and those that include it. */
-struct open_file {
-    const struct open_file *parent;
-    const char *path;           /* as the user wrote it, for messages */
-    const char *real;           /* real path */
-    char *dir;                  /* real directory */
-    int depth;
-};
 
 /* *entered: the file could be read, so that an error is inside of it and has its own position. */
 static int read_file(const struct open_file *parent, const char *path, struct bk_value *into,
@@ -185,54 +187,27 @@ static char *beside(const char *path, const char *name)
     return bk_text_take(&t);
 }
 
-static int read_include(const struct open_file *f, const struct bk__include *inc,
-                        struct bk_value *into, struct bk_error *err)
+static int read_include(const struct open_file *f, config_setting_t *s, struct bk_value *into, struct bk_error *err)
 {
-    char *path = beside(f->path, inc->name);
+    char *path = beside(f->path, config_setting_get_string(s));
     if (!path)
         return bk_fail(err, BK_ENOMEM, "out of memory for '%s'", f->path);
     bool entered = false;
     int rc = read_file(f, path, into, &entered, err);
     if (rc && !entered)
-        bk_context(err, "%s:%d", f->path, inc->line);
+        bk_context(err, "%s:%u", f->path, config_setting_source_line(s));
     bk_free(path);
     return rc;
-}
-
-/* Merge the file's own settings and its includes in the order of their lines. */
-static int merge_in_order(const struct open_file *f, struct bk__scan *scan, struct bk_value *own,
-                          const int *line_of, struct bk_value *into, struct bk_error *err)
-{
-    size_t next = 0;
-    for (size_t i = 0; i <= own->n; i++) {
-        for (; next < scan->n_includes; next++) {
-            if (i < own->n && scan->include[next].line > line_of[i])
-                break;
-            BK_TRY(read_include(f, &scan->include[next], into, err));
-        }
-        if (i == own->n)
-            break;
-        struct bk_value one = *own;     /* a group of one borrowed child */
-        one.child = &own->child[i];
-        one.n = 1;
-        BK_TRY(bk_value_merge(into, &one, NULL, err));
-    }
-    return BK_OK;
 }
 
 static int parse_file(const struct open_file *f, const char *text, struct bk_value *into,
                       struct bk_error *err)
 {
+    const struct source src = { f->path, f };
     struct bk__scan scan;
-    struct bk_value *own = NULL;
-    int *line_of = NULL;
 
     BK_TRY(bk__scan_text(f->path, text, &scan, err));
-    int rc = bk__parse_scanned(f->path, text, &scan, NULL, f->dir, &own, &line_of, err);
-    if (rc == BK_OK)
-        rc = merge_in_order(f, &scan, own, line_of, into, err);
-    bk_value_free(own);
-    bk_free(line_of);
+    int rc = parse_scanned(&src, text, &scan, into, err);
     bk__scan_release(&scan);
     return rc;
 }
@@ -310,31 +285,41 @@ int bk_value_read(const char *path, struct bk_value **out, struct bk_error *err)
 
 static const char command_line[] = "command line";
 
-/* A quoted string, array, list or group in libconfig's grammar. */
+/* A quoted string, array, list or group in libconfig's grammar, as the only child of `root`. */
+static int parse_into(const char *name, const char *text, struct bk_value *root, struct bk_error *err)
+{
+    const struct source src = { command_line, NULL };
+    struct bk_text t = BK_TEXT_INIT;
+    struct bk__scan scan;
+
+    bk_text_addf(&t, "%s = %s;", name, text);
+    char *assignment = bk_text_take(&t);
+    if (!assignment)
+        return bk_fail(err, BK_ENOMEM, "out of memory for '%s'", text);
+    int rc = bk__scan_text(command_line, assignment, &scan, err);
+    if (rc == BK_OK) {
+        rc = scan.n_includes ? bk_fail(err, BK_ECONFIG, "@include is not possible here")
+                             : parse_scanned(&src, text, &scan, root, err);
+        bk__scan_release(&scan);
+    }
+    bk_free(assignment);
+    if (rc == BK_OK && root->n != 1)
+        return bk_fail(err, BK_ECONFIG, "one value is wanted, '%s' holds more", text);
+    return rc;
+}
+
 static int parse_composite(const char *name, const char *text, struct bk_value **out,
                            struct bk_error *err)
 {
-    struct bk_text t = BK_TEXT_INIT;
-    struct bk__scan scan;
-    struct bk_value *root = NULL;
-
-    bk_text_addf(&t, "%s = %s;", name, text);
-    int rc = bk__scan_text(command_line, bk_text_get(&t), &scan, err);
-    if (rc == BK_OK) {
-        if (scan.n_includes)
-            rc = bk_fail(err, BK_ECONFIG, "@include is not possible here");
-        else
-            rc = bk__parse_scanned(command_line, text, &scan, command_line, NULL, &root, NULL, err);
-        bk__scan_release(&scan);
-    }
-    if (rc == BK_OK && root->n != 1)
-        rc = bk_fail(err, BK_ECONFIG, "one value is wanted, '%s' holds more", text);
+    struct bk_value *root = bk__value_new(BK_VALUE_GROUP, NULL, command_line, NULL);
+    if (!root)
+        return bk_fail(err, BK_ENOMEM, "out of memory for '%s'", text);
+    int rc = parse_into(name, text, root, err);
     if (rc == BK_OK) {
         *out = root->child[0];
         root->n = 0;
     }
     bk_value_free(root);
-    bk_text_release(&t);
     return rc;
 }
 

@@ -3,7 +3,7 @@
  *
  * libconfig 1.5 reads 3000000000 as -1294967296 and 4294967297 as 1 without an error, later versions take 010 for 8.
  * Therefore every integer outside strings and comments is checked here and handed on as a decimal 64-bit literal,
- * hexadecimals are refused, reals must be finite, and `@include "file"` is taken out for config_read.c. Newlines
+ * hexadecimals are refused, reals must be finite, and `@include "file"` becomes a setting for config_read.c. Newlines
  * survive, so that line numbers of libconfig's own errors stay right. It does not check the grammar.
  */
 #include "config/value.h"
@@ -13,9 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_BRACKETS 256
+
 struct scanner {
     const char *label, *s;
     int line, depth;
+    char open[MAX_BRACKETS];            /* the brackets around the position, as far as they fit */
     struct bk__scan *out;
 };
 
@@ -170,21 +173,10 @@ static int scan_number(struct scanner *z, struct bk_error *err)
     return BK_OK;
 }
 
-static int add_include(struct scanner *z, const char *name, size_t n, struct bk_error *err)
+/* May a setting stand here: at the top level or directly in a group? */
+static bool in_group(const struct scanner *z)
 {
-    struct bk__scan *out = z->out;
-    struct bk__include *grown =
-        bk_realloc(out->include, (out->n_includes + 1) * sizeof *out->include);
-    if (!grown)
-        return bk_fail(err, BK_ENOMEM, "out of memory for '%s'", z->label);
-    out->include = grown;
-    struct bk_text t = BK_TEXT_INIT;
-    bk_text_addn(&t, name, n);
-    grown[out->n_includes] = (struct bk__include){ bk_text_take(&t), z->line };
-    if (!grown[out->n_includes].name)
-        return bk_fail(err, BK_ENOMEM, "out of memory for '%s'", z->label);
-    out->n_includes++;
-    return BK_OK;
+    return z->depth == 0 || (z->depth <= MAX_BRACKETS && z->open[z->depth - 1] == '{');
 }
 
 static int scan_include(struct scanner *z, struct bk_error *err)
@@ -200,12 +192,25 @@ static int scan_include(struct scanner *z, struct bk_error *err)
     if (name == 0 || z->s[n + 1 + name] != '"')
         return bk_fail(err, BK_ECONFIG, "%s:%d: @include needs a file name in double quotes",
                        z->label, z->line);
-    if (z->depth)
-        return bk_fail(err, BK_ECONFIG, "%s:%d: @include inside a group or list, legal: at the "
-                       "top level of a file", z->label, z->line);
-    BK_TRY(add_include(z, z->s + n + 1, name, err));
-    pass(z, n + name + 2, true);
+    if (!in_group(z))
+        return bk_fail(err, BK_ECONFIG, "%s:%d: @include inside a list, legal: at the top level of "
+                       "a file or in a group", z->label, z->line);
+    bk_text_addf(&z->out->text, BK__INCLUDE_NAME "%zu = ", ++z->out->n_includes);
+    z->s += n;
+    pass(z, name + 2, false);
+    bk_text_add(&z->out->text, ";");
     return BK_OK;
+}
+
+static void scan_bracket(struct scanner *z)
+{
+    if (strchr("{[(", *z->s)) {
+        if (z->depth < MAX_BRACKETS)
+            z->open[z->depth] = *z->s;
+        z->depth++;
+    } else if (z->depth > 0) {
+        z->depth--;
+    }
 }
 
 static int scan_token(struct scanner *z, struct bk_error *err)
@@ -224,19 +229,19 @@ static int scan_token(struct scanner *z, struct bk_error *err)
     if (is_name_start(c))
         while (is_name(z->s[n]))
             n++;
-    if (strchr("{[(", c))
-        z->depth++;
-    if (strchr("}])", c))
-        z->depth--;
+    if (strncmp(z->s, BK__INCLUDE_NAME, sizeof BK__INCLUDE_NAME - 1) == 0)
+        return bk_fail(err, BK_ECONFIG, "%s:%d: a name cannot start with '" BK__INCLUDE_NAME "'", z->label, z->line);
+    if (strchr("{[()]}", c))
+        scan_bracket(z);
     pass(z, n, false);
     return BK_OK;
 }
 
 int bk__scan_text(const char *label, const char *text, struct bk__scan *out, struct bk_error *err)
 {
-    struct scanner z = { label, text, 1, 0, out };
+    struct scanner z = { .label = label, .s = text, .line = 1, .out = out };
 
-    *out = (struct bk__scan){ BK_TEXT_INIT, NULL, 0 };
+    *out = (struct bk__scan){ BK_TEXT_INIT, 0 };
     while (*z.s) {
         int rc = scan_token(&z, err);
         if (rc) {
@@ -253,9 +258,6 @@ int bk__scan_text(const char *label, const char *text, struct bk__scan *out, str
 
 void bk__scan_release(struct bk__scan *s)
 {
-    for (size_t i = 0; i < s->n_includes; i++)
-        bk_free(s->include[i].name);
-    bk_free(s->include);
     bk_text_release(&s->text);
-    *s = (struct bk__scan){ BK_TEXT_INIT, NULL, 0 };
+    *s = (struct bk__scan){ BK_TEXT_INIT, 0 };
 }

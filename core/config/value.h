@@ -20,19 +20,15 @@ int bk__value_put(struct bk_value *group, struct bk_value *child, struct bk_erro
 /** `s` as a quoted libconfig string. */
 void bk__value_quote(const char *s, struct bk_text *out);
 
-/** An `@include` found while scanning. */
-struct bk__include {
-    char *name;
-    int line;
-};
+/** `@include "file"` is handed to libconfig as a setting with this name and a number, so that it keeps its place. */
+#define BK__INCLUDE_NAME "*include*"
 
 /**
- * A file's text made safe for libconfig: comments and includes are blanked (line numbers stay), integers are written
- * as checked decimal 64-bit literals. Hexadecimal, malformed and too large literals are BK_ECONFIG.
+ * A file's text made safe for libconfig: comments are blanked (line numbers stay), integers are written as checked
+ * decimal 64-bit literals, includes become settings. Hexadecimal, malformed and too large literals are BK_ECONFIG.
  */
 struct bk__scan {
     struct bk_text text;
-    struct bk__include *include;
     size_t n_includes;
 };
 
@@ -46,14 +42,6 @@ void bk__scan_release(struct bk__scan *s);
  */
 int bk__scan_number(const char *s, size_t *len, enum bk_value_type *type, int64_t *i, double *r,
                     struct bk_error *err);
-
-/**
- * Parse scanned text with libconfig into a group value. `origin` is fixed for all values, or NULL: "label:line".
- * `line_of` (may be NULL) receives the line of every child of the root; bk_free() it.
- */
-int bk__parse_scanned(const char *label, const char *original, const struct bk__scan *scan,
-                      const char *origin, const char *file_dir, struct bk_value **out,
-                      int **line_of, struct bk_error *err);
 
 /** "1..64 images", "sum | mean"; nothing for text and paths. */
 void bk__option_legal(const struct bk_opt *o, struct bk_text *out);

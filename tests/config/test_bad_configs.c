@@ -195,10 +195,14 @@ static void test_include_itself(void)
                    "@self.cfg:1: include cycle: '@self.cfg' includes '@self.cfg', which is being read already");
 }
 
-static void test_include_in_group(void)
+static void test_include_in_list(void)
 {
-    put("g.cfg", "g = {\n@include \"c2.cfg\"\n};\n");
-    refuse_include("g.cfg", "@g.cfg:2: ~include inside a group or list, legal: at the top level of a file");
+    put("g.cfg", "g = (\n@include \"c2.cfg\"\n);\n");
+    refuse_include("g.cfg", "@g.cfg:2: ~include inside a list, legal: at the top level of a file or in a group");
+    put("g2.cfg", "g = {\n\n@include \"gone.cfg\"\n};\n");
+    refuse_include("g2.cfg", "@g2.cfg:3: cannot read '@gone.cfg': No such file or directory");
+    put("g3.cfg", "*include*1 = \"gone.cfg\";\n");
+    refuse_include("g3.cfg", "@g3.cfg:1: a name cannot start with '*include*'");
 }
 
 static void test_include_unquoted(void)
@@ -434,7 +438,7 @@ BK_SUITE({ "start", test_start },
          { "stray @", test_stray_at }, { "missing file", test_missing_file },
          { "binary file", test_binary_file }, { "a directory", test_directory },
          { "missing include", test_missing_include }, { "include cycle", test_include_cycle },
-         { "include of itself", test_include_itself }, { "include in a group", test_include_in_group },
+         { "include of itself", test_include_itself }, { "include in a list", test_include_in_list },
          { "include without quotes", test_include_unquoted },
          { "error inside an include", test_error_inside_include },
          { "override without value", test_override_without_value },

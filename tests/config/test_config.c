@@ -116,6 +116,25 @@ static void test_includes(void)
     bk_value_free(v);
 }
 
+/* An include in a group fills that group; what the group says before or after it merges in order. */
+static void test_include_in_group(void)
+{
+    put("part.cfg", "t = { a = 1; b = 1; };\nx = 1;\n");
+    put("group.cfg", "p = {\n  x = 0;\n  @include \"part.cfg\"\n  t = { b = 2; };\n};\nx = 7;\n"
+                     "l = ({ @include \"part.cfg\" }, 3);\n");
+    struct bk_value *v = get("group.cfg");
+    CU_ASSERT_EQUAL(int_at(v, "p.x"), 1);
+    CU_ASSERT_EQUAL(int_at(v, "p.t.a"), 1);
+    CU_ASSERT_EQUAL(int_at(v, "p.t.b"), 2);
+    CU_ASSERT_EQUAL(int_at(v, "x"), 7);
+    CU_ASSERT(ends_with(bk_value_find(v, "p.t.a")->origin, "part.cfg:1"));
+    CU_ASSERT(ends_with(bk_value_find(v, "p.t.b")->origin, "group.cfg:4"));
+    const struct bk_value *l = bk_value_find(v, "l");
+    CU_ASSERT_EQUAL_FATAL(l->n, 2);
+    CU_ASSERT_EQUAL(int_at(l->child[0], "x"), 1);
+    bk_value_free(v);
+}
+
 static void test_merge_label(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -291,7 +310,7 @@ static void test_clean_up(void)
     BK_ASSERT_OK(bk_remove_tree(dir, &err));
 }
 
-BK_SUITE({ "literals", test_literals }, { "origins", test_origins }, { "includes", test_includes },
+BK_SUITE({ "literals", test_literals }, { "origins", test_origins }, { "includes", test_includes }, { "include in a group", test_include_in_group },
          { "merge with a label", test_merge_label }, { "overrides", test_overrides },
          { "print and read again", test_print }, { "bind and canonical", test_bind },
          { "out of memory", test_out_of_memory }, { "clean up", test_clean_up })
