@@ -43,12 +43,17 @@ static char *run_on_data(const char *format, int *code)
     return out;
 }
 
-static bool have_data(void)
+static bool have_file(const char *name)
 {
     char path[4096];
 
-    snprintf(path, sizeof path, "%s/nats_sss/nats_sss.csv", bk_test_env("BK_TEST_DATA"));
+    snprintf(path, sizeof path, "%s/%s", bk_test_env("BK_TEST_DATA"), name);
     return bk_file_exists(path);
+}
+
+static bool have_data(void)
+{
+    return have_file("nats_sss/nats_sss.csv");
 }
 
 static double number_at(const json_t *root, const char *a, const char *b)
@@ -128,6 +133,46 @@ static void test_rank_interval(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "95 % interval"));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "64:40:48:64:56"));
     bk_free(text);
+}
+
+/* The 23 ImageNet networks; published 0.65 / 0.78 / 0.85, and costs alone do better. */
+static void test_rank_mbconv(void)
+{
+    static const struct {
+        const char *format;
+        double tau, rho, r;
+    } want[] = { { "--json", 0.644268774704, 0.776679841897, 0.846737215038 },
+                 { "--round-totals 4 --json", 0.646830489678, 0.777063861620, 0.847010348515 } };
+    const char *data = bk_test_env("BK_TEST_DATA");
+    json_error_t fault;
+    int code;
+
+    if (!have_file("mbconv_imagenet_23/mbconv23.csv"))
+        BK_SKIP("no released files under BK_TEST_DATA");
+    for (size_t i = 0; i < BK_ARRAY_LEN(want); i++) {
+        struct bk_text t = BK_TEXT_INIT;
+        bk_text_addf(&t, "rank --space mbconv --truth '%s/mbconv_imagenet_23/mbconv23.csv' --truth-column imagenet_top1 --ratings", data);
+        for (int k = 0; k < 5; k++)
+            bk_text_addf(&t, " '%s/mbconv_imagenet_23/bossnas_path_rank/path_rank_%d.yml'", data, k);
+        bk_text_addf(&t, " %s", want[i].format);
+        char *text = run(bk_text_get(&t), &code);
+        CU_ASSERT_EQUAL_FATAL(code, 0);
+        json_t *root = json_loads(text, 0, &fault);
+        CU_ASSERT_EQUAL(number_at(root, "n", NULL), 23);
+        BK_ASSERT_CLOSE(number_at(root, "kendall_tau", NULL), want[i].tau, 1e-9);
+        BK_ASSERT_CLOSE(number_at(root, "spearman_rho", NULL), want[i].rho, 1e-9);
+        BK_ASSERT_CLOSE(number_at(root, "pearson_r", NULL), want[i].r, 1e-9);
+        const json_t *base = json_object_get(root, "baselines");
+        BK_ASSERT_CLOSE(number_at(base, "macs", "kendall_tau"), 0.7549, 5.1e-5);
+        BK_ASSERT_CLOSE(number_at(base, "macs", "spearman_rho"), 0.9032, 5.1e-5);
+        BK_ASSERT_CLOSE(number_at(base, "macs", "pearson_r"), 0.9291, 5.1e-5);
+        BK_ASSERT_CLOSE(number_at(base, "params", "kendall_tau"), 0.7075, 5.1e-5);
+        BK_ASSERT_CLOSE(number_at(base, "params", "spearman_rho"), 0.8686, 5.1e-5);
+        BK_ASSERT_CLOSE(number_at(base, "params", "pearson_r"), 0.8594, 5.1e-5);
+        json_decref(root);
+        bk_free(text);
+        bk_text_release(&t);
+    }
 }
 
 static void fails(const char *arguments, int want, const char *sentence)
@@ -230,5 +275,5 @@ static void test_cost_all(void)
     bk_free(table);
 }
 
-BK_SUITE({ "rank", test_rank }, { "rank with intervals", test_rank_interval }, { "faults", test_faults },
+BK_SUITE({ "rank", test_rank }, { "rank with intervals", test_rank_interval }, { "rank of MBConv", test_rank_mbconv }, { "faults", test_faults },
          { "cost", test_cost }, { "cost of all", test_cost_all })

@@ -159,6 +159,63 @@ static void test_released_tables(void)
     fixture_close(&f);
 }
 
+/* The exact constrained search on the released MBConv ratings; budgets in millions of DNA's counter. */
+static void test_released_mbconv(void)
+{
+    static const struct {
+        double budget;
+        const char *arch;
+        double cost, score, params;
+    } rows[] = {
+        { 330, "31 2112 2231 2222 2332", 329.979, 3.524118, 4104472 },
+        { 350, "11 2112 2331 3222 2332", 349.999, 3.520700, 4115896 },
+        { 380, "11 0110 2311 3323 2332", 378.509, 3.518006, 4202008 },
+        { 400, "11 0110 0111 3323 2332", 393.504, 3.517143, 4275688 },
+        { 405, "11 0110 0111 1223 2332", 402.856, 3.516888, 4333192 },     /* very probably BossNet-M2 */
+        { 410, "11 0110 0111 3320 2332", 408.077, 3.516839, 4369096 },
+        { 430, "11 0110 0111 1220 2132", 429.142, 3.516403, 4720360 },
+        { 450, "11 0110 0111 1120 2132", 446.876, 3.516063, 4829896 },
+        { 475, "11 0110 0111 1100 2112", 474.216, 3.515742, 5222440 },
+        { 0, "11 0110 0111 1100 0110", 496.345, 3.515576, 5632648 },
+    };
+    struct bk_error err = BK_ERROR_INIT;
+    struct fixture f;
+    struct bk_space s;
+    struct bk_block_table table[5];
+    char path[4096], text[64], option[64];
+    double slowest = 0;
+    snprintf(path, sizeof path, "%s/mbconv_imagenet_23/mbconv23.csv", bk_test_env("BK_TEST_DATA"));
+    FILE *file = fopen(path, "r");
+    if (!file)
+        BK_SKIP("no released ratings");
+    fclose(file);
+    fixture_open(&f);
+    fixture_space(&f, "mbconv", NULL, &s);
+    for (int k = 0; k < 5; k++) {
+        snprintf(path, sizeof path, "%s/mbconv_imagenet_23/bossnas_path_rank/path_rank_%d.yml", bk_test_env("BK_TEST_DATA"), k);
+        BK_ASSERT_OK(bk_ratings_read(path, &s, k, 0, &table[k], &err));
+    }
+    for (size_t i = 0; i < BK_ARRAY_LEN(rows); i++) {
+        struct bk_found found;
+        snprintf(option, sizeof option, "max_counter=%.1f", rows[i].budget * 1e6);
+        struct bk_instance *t = fixture_get(&f, BK_KIND_SEARCHER, "traversal", OPTIONS(option));
+        const struct bk_searcher_iface *iface = bk_instance_iface(t);
+        struct bk_search_task task = { .struct_size = sizeof task, .better = BK_LOWER_IS_BETTER, .space = &s,
+                                       .table = table, .n_classes = 1000 };
+        double start = bk_now();
+        BK_ASSERT_OK(iface->solve(t->state, &task, &found, &err));
+        slowest = fmax(slowest, bk_now() - start);
+        BK_ASSERT_OK(bk_space_format(&s, &found.arch, text, sizeof text, &err));
+        CU_ASSERT_STRING_EQUAL(text, rows[i].arch);
+        CU_ASSERT(fabs(found.score + 20 - rows[i].score) < 5.1e-7);
+        CU_ASSERT(fabs(found.cost.counter / 1e6 - rows[i].cost) < 5.1e-4);
+        CU_ASSERT_EQUAL(found.cost.params, rows[i].params);
+    }
+    printf("  4^18 architectures in at most %.1f ms ...", 1e3 * slowest);
+    release_tables(&s, table);
+    fixture_close(&f);
+}
+
 /*
  * Eighteen layers of four choices in blocks of 2, 4, 4, 4, 4 (the size of the MBConv space) with small integer costs, so
  * that dynamic programming over all values of two budgets is exact, too.
@@ -265,4 +322,5 @@ static void test_large_space(void)
 }
 
 BK_SUITE({ "brute force on a small space", test_brute_force }, { "released ratings", test_released_tables },
+         { "released ratings of MBConv", test_released_mbconv },
          { "a space of 4^18", test_large_space })

@@ -1,76 +1,15 @@
 /*
  * tests/stats/test_published_mbconv.c: the released MBConv ranking of 23 ImageNet networks.
  *
- * A space of names only (five blocks of 2, 4, 4, 4, 4 layers, four choices each) stands in for the plugin. Expected
- * figures: the released files through SciPy 1.10; published 0.65 / 0.78 / 0.85.
+ * Expected figures: the released files through SciPy 1.10; published 0.65 / 0.78 / 0.85.
  */
-#include "unit.h"
+#include "method_fixture.h"
 
 #include <bosskit/file.h>
 #include <bosskit/stats.h>
 #include <bosskit/table.h>
 
 #define N_BLOCKS 5
-
-static int layers_of(int32_t block)
-{
-    return block ? 4 : 2;
-}
-
-static int choices(const void *state, int32_t block, int32_t entry, const struct bk_path *prefix,
-                   uint8_t out[BK_MAX_CHOICES], int32_t *n)
-{
-    (void)state;
-    (void)entry;
-    *n = prefix->n < layers_of(block) ? 4 : 0;
-    for (int i = 0; i < *n; i++)
-        out[i] = (uint8_t)i;
-    return BK_OK;
-}
-
-static int32_t no_entry(const void *state, int32_t block, int32_t entry, const struct bk_path *path)
-{
-    (void)state;
-    (void)block;
-    (void)entry;
-    (void)path;
-    return 0;
-}
-
-static int parse(const void *state, const char *text, struct bk_arch *out, struct bk_error *err)
-{
-    (void)state;
-    memset(out, 0, sizeof *out);
-    for (; out->n_blocks < N_BLOCKS; out->n_blocks++) {
-        char part[BK_MAX_LAYERS + 1];
-        size_t n = strcspn(text, "-");
-        snprintf(part, sizeof part, "%.*s", (int)n, text);
-        BK_TRY(bk_path_parse(part, &out->block[out->n_blocks], err));
-        text += n + (text[n] == '-');
-    }
-    return *text ? bk_fail(err, BK_EINVAL, "more than five stages") : BK_OK;
-}
-
-static int format(const void *state, const struct bk_arch *arch, char *buf, size_t size,
-                  struct bk_error *err)
-{
-    char part[N_BLOCKS][BK_MAX_LAYERS + 1];
-
-    (void)state;
-    (void)err;
-    for (int k = 0; k < N_BLOCKS; k++)
-        bk_path_format(&arch->block[k], part[k]);
-    snprintf(buf, size, "%s-%s-%s-%s-%s", part[0], part[1], part[2], part[3], part[4]);
-    return BK_OK;
-}
-
-static const struct bk_space_iface iface = {
-    .struct_size = sizeof(struct bk_space_iface),
-    .choices = choices,
-    .exit = no_entry,
-    .parse = parse,
-    .format = format,
-};
 
 static const char *data_file(const char *name)
 {
@@ -109,12 +48,15 @@ static void test_ranking(void)
     static const double sums[N_BLOCKS] = { -50.715055399, -816.491021347, -858.471868486, -857.032222576,
                                            -873.123356972 };
     struct bk_error err = BK_ERROR_INIT;
-    struct bk_space space = { .iface = &iface, .name = "mbconv", .info = { .n_blocks = N_BLOCKS } };
+    struct fixture f;
+    struct bk_space space;
     struct bk_truth truth, summed;
     struct bk_block_table table[N_BLOCKS];
 
     if (!bk_file_exists(data_file("mbconv23.csv")))
         BK_SKIP("no released files under BK_TEST_DATA");
+    fixture_open(&f);
+    fixture_space(&f, "mbconv", NULL, &space);
     BK_ASSERT_OK(bk_truth_read(data_file("mbconv23.csv"), "imagenet_top1", &space, &truth, &err));
     BK_ASSERT_OK(bk_truth_read(data_file("mbconv23.csv"), "bossnas_score", &space, &summed, &err));
     CU_ASSERT_EQUAL_FATAL(truth.n, 23);
@@ -142,6 +84,7 @@ static void test_ranking(void)
     bk_truth_release(&summed);
     for (int k = 0; k < N_BLOCKS; k++)
         bk_block_table_release(&table[k]);
+    fixture_close(&f);
 }
 
 BK_SUITE({ "released ranking", test_ranking })
