@@ -1,10 +1,12 @@
 /*
  * The trainer "ensemble_bootstrap" against PyTorch: one iteration with its update on given weights, images and paths
- * (tests/fixtures/make_nats_step.py), through the trainer's own loader, optimiser and moving average.
+ * (tests/fixtures/step_common.py), through the trainer's own loader, optimiser and moving average: NATS-SS with views that
+ * all paths share, MBConv with views of each path's own.
  */
 #include "method_data.h"
+#include "step_fixture.h"
 
-enum { N_IMAGES = 16, SIDE = 12 };
+enum { MAX_IMAGES = 32 };
 
 static struct bk_path fixed_path[BK_MAX_SAMPLED];
 static int32_t n_fixed;
@@ -19,55 +21,28 @@ static int fixed_sample(void *state, const struct bk_space *space, int32_t block
     return BK_OK;
 }
 
-/* The strings of a list such as ["10", "01"]. */
-static int32_t read_paths(const struct bk_bundle *b, const char *key, struct bk_path *out)
-{
-    struct bk_error err = BK_ERROR_INIT;
-    int32_t n = 0;
-    for (const char *p = bk_bundle_text(b, key); p && (p = strchr(p, '"')); n++) {
-        char digits[8] = "";
-        const char *end = strchr(p + 1, '"');
-        memcpy(digits, p + 1, (size_t)(end - p - 1));
-        BK_ASSERT_OK(bk_path_parse(digits, &out[n], &err));
-        p = end + 1;
-    }
-    return n;
-}
-
 /* The fixture's images as the training split of a cache of their own. */
 static struct bk_images *store_images(struct world *w, const struct bk_bundle *data)
 {
-    static uint32_t index[N_IMAGES];
+    static uint32_t index[MAX_IMAGES];
     struct bk_error err = BK_ERROR_INIT;
-    const struct bk_bundle_entry *e = bk_bundle_find(data, "images");
+    const struct bk_bundle_entry *e = step_images(data);
+    int32_t n = (int32_t)e->dim[0], side = (int32_t)e->dim[1];
     struct bk_images_writer *writer;
     struct bk_images *images;
     char path[4200];
-    CU_ASSERT_EQUAL_FATAL(e->nbytes, N_IMAGES * SIDE * SIDE * 3);
+    CU_ASSERT_FATAL(n <= MAX_IMAGES);
     snprintf(path, sizeof path, "%s/step.images", w->cache);
     BK_ASSERT_OK(bk_images_create(path, &writer, &err));
-    for (int i = 0; i < N_IMAGES; i++) {
+    for (int32_t i = 0; i < n; i++) {
         index[i] = (uint32_t)i;
-        struct bk_image image = { (const uint8_t *)e->data + i * SIDE * SIDE * 3, SIDE, SIDE, 0 };
+        struct bk_image image = { (const uint8_t *)e->data + i * side * side * 3, side, side, 0 };
         BK_ASSERT_OK(bk_images_add(writer, &image, &err));
     }
     BK_ASSERT_OK(bk_images_finish(writer, &err));
     BK_ASSERT_OK(bk_images_open(path, &images, &err));
-    w->data.train = (struct bk_split){ .images = images, .index = index, .n = N_IMAGES };
+    w->data.train = (struct bk_split){ .images = images, .index = index, .n = (uint32_t)n };
     return images;
-}
-
-static void set_views(struct world *w)
-{
-    static const double mean[2][3] = { { 0.4914, 0.4822, 0.4465 }, { 0.3, 0.6, 0.45 } };
-    static const double std[2][3] = { { 0.2023, 0.1994, 0.2010 }, { 0.3, 0.15, 0.25 } };
-    struct bk_error err = BK_ERROR_INIT;
-    struct bk_augment *view[2] = { &w->data.view1, &w->data.view2 };
-    for (int v = 0; v < 2; v++) {
-        BK_ASSERT_OK(bk_augment_named("none", SIDE, view[v], &err));
-        memcpy(view[v]->mean, mean[v], sizeof mean[v]);
-        memcpy(view[v]->std, std[v], sizeof std[v]);
-    }
 }
 
 /* Replace the networks in a checkpoint by the fixture's "w.<slot>" and "t.<slot>". */
@@ -111,28 +86,19 @@ static int compare(const struct bk_bundle *data, const char *prefix, const struc
     return n;
 }
 
-static struct bk_bundle *read_fixture(int block)
-{
-    struct bk_error err = BK_ERROR_INIT;
-    struct bk_bundle *data;
-    char path[4096];
-    snprintf(path, sizeof path, "%s/tests/fixtures/nats_step_block%d.safetensors", bk_test_env("BK_TEST_SOURCE"), block);
-    BK_ASSERT_OK(bk_bundle_read(path, &data, &err));
-    return data;
-}
-
 /* Begin, overwrite the networks through a checkpoint, run the one iteration. */
-static struct bk_bundle *train_fixture(struct world *w, const struct bk_bundle *data, double *loss)
+static struct bk_bundle *train_fixture(struct world *w, const struct step_case *c, const struct bk_bundle *data, double *loss)
 {
     struct bk_error err = BK_ERROR_INIT;
     struct bk_instance *i = fixture_get(&w->f, BK_KIND_TRAINER, "ensemble_bootstrap",
                                         OPTIONS("epochs=1", "batch=16", "accumulate=1", "lr=0.3", "lr_step=epoch",
-                                                "warmup_epochs=0.0", "hidden=24", "embed=12"));
+                                                "warmup_epochs=0.0", "hidden=24", "embed=12",
+                                                c->own ? "views=own" : "views=shared"));
     const struct bk_trainer_iface *t = bk_instance_iface(i);
     struct bk_progress p = { .struct_size = sizeof p };
     struct bk_bundle *checkpoint, *result, *previous;
     struct bk_siamese before;
-    BK_ASSERT_OK(bk_siamese_init(&before, w->device, BK_F32, &w->space, 0, 24, 12, 1, &err));
+    BK_ASSERT_OK(bk_siamese_init(&before, w->device, BK_F32, &w->space, 0, STEP_HIDDEN, STEP_OUT, 1, &err));
     BK_ASSERT_OK(bk_bundle_new(&previous, &err));
     BK_ASSERT_OK(bk_siamese_save(&before, previous, &err));
     BK_ASSERT_OK(t->begin(i->state, &w->env, w->env.block ? previous : NULL, &err));
@@ -153,23 +119,25 @@ static struct bk_bundle *train_fixture(struct world *w, const struct bk_bundle *
     return result;
 }
 
-static void run(int block)
+static void run(const struct step_case *c)
 {
     static const struct bk_sampler_iface fixed = { .struct_size = sizeof fixed, .sample = fixed_sample };
     struct world w;
     double loss, wanted = 0;
-    struct bk_bundle *data = read_fixture(block);
+    struct bk_bundle *data = step_read(c);
     world_open(&w, BK_F32, 8, 8);
-    fixture_space(&w.f, "nats_ss", OPTIONS("widths=[8,16]", "pooled_width=20"), &w.space);
+    CU_ASSERT_EQUAL(w.env.seed, STEP_SEED);
+    fixture_space(&w.f, c->space, c->options, &w.space);
     struct bk_images *images = store_images(&w, data);
-    set_views(&w);
-    n_fixed = read_paths(data, "paths", fixed_path);
+    w.data.view1 = step_view(c, data, 0);
+    w.data.view2 = step_view(c, data, 1);
+    n_fixed = step_paths(data, "paths", fixed_path);
     w.sampler = (struct bk_sampler){ &fixed, NULL, "fixed" };
-    w.env.block = block;
-    CU_ASSERT_EQUAL(read_paths(data, "prefix", w.env.prefix), block);
-    w.env.entry = bk_space_entry(&w.space, block, w.env.prefix);
+    w.env.block = c->block;
+    CU_ASSERT_EQUAL(step_paths(data, "prefix", w.env.prefix), c->block);
+    w.env.entry = bk_space_entry(&w.space, c->block, w.env.prefix);
 
-    struct bk_bundle *result = train_fixture(&w, data, &loss);
+    struct bk_bundle *result = train_fixture(&w, c, data, &loss);
     const double *losses = bk_bundle_find(data, "loss")->data;
     for (int32_t p = 0; p < n_fixed; p++)
         wanted += losses[p] / n_fixed;
@@ -184,12 +152,23 @@ static void run(int block)
 
 static void test_first_block(void)
 {
-    run(0);
+    run(&nats_step[0]);
 }
 
 static void test_block_behind_a_prefix(void)
 {
-    run(1);
+    run(&nats_step[1]);
 }
 
-BK_SUITE({ "first block", test_first_block }, { "block behind a prefix", test_block_behind_a_prefix })
+static void test_own_views(void)
+{
+    run(&mbconv_step[0]);
+}
+
+static void test_own_views_behind_a_prefix(void)
+{
+    run(&mbconv_step[1]);
+}
+
+BK_SUITE({ "first block", test_first_block }, { "block behind a prefix", test_block_behind_a_prefix },
+         { "own views", test_own_views }, { "own views behind a prefix", test_own_views_behind_a_prefix })
