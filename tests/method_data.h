@@ -71,7 +71,8 @@ static inline void world_open(struct world *w, uint32_t dtype, int n_train, int 
     BK_ASSERT_OK(d->split(i->state, "train", &w->data.train, &err));
     BK_ASSERT_OK(d->split(i->state, "val", &w->data.val, &err));
     BK_ASSERT_OK(bk_augment_named("cifar", 8, &w->data.view1, &err));
-    w->data.view2 = w->data.view1;
+    w->data.view2 = w->data.alone = w->data.view1;
+    BK_ASSERT_OK(bk_augment_named("none", 8, &w->data.plain, &err));
     BK_ASSERT_OK(bk_device_open(&bk_ref_backend, NULL, 0, BK_REFERENCE, 1, &w->device, &err));
     w->env = (struct bk_env){ .struct_size = sizeof w->env,
                               .dtype = dtype,
@@ -110,6 +111,83 @@ static inline struct bk_bundle *world_train(struct world *w, const char *trainer
     if (loss)
         *loss = p.loss;
     return out;
+}
+
+/* Stand before block 1 behind the prefix "01". */
+static inline void world_enter_block_1(struct world *w)
+{
+    w->env.block = 1;
+    w->env.prefix[0] = (struct bk_path){ 2, { 0, 1 } };
+    w->env.entry = 1;
+}
+
+/* Open the device of a plugin instead; false when it is not built. */
+static inline bool world_use_backend(struct world *w, const char *name)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_instance *i = fixture_try(&w->f, BK_KIND_BACKEND, name, NULL);
+    if (!i)
+        return false;
+    bk_device_close(w->device);
+    BK_ASSERT_OK(bk_device_open(bk_instance_iface(i), i->state, 0, BK_REPEATABLE, 1, &w->device, &err));
+    w->env.device = w->device;
+    return true;
+}
+
+static inline struct bk_block_table world_rate(struct world *w, const char *rater, const struct bk_bundle *trained,
+                                               const char *const *options)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_block_table t;
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_RATER, rater, options);
+    const struct bk_rater_iface *r = bk_instance_iface(i);
+    CU_ASSERT_EQUAL(r->better, BK_LOWER_IS_BETTER);
+    BK_ASSERT_OK(r->rate_block(i->state, &w->env, trained, &t, &err));
+    bk_instance_close(w->f.instance[--w->f.n]);
+    return t;
+}
+
+/* Two ratings must have the same bytes. */
+static inline void world_rate_twice(struct world *w, const char *rater, const struct bk_bundle *trained,
+                                    const char *const *options)
+{
+    struct bk_block_table a = world_rate(w, rater, trained, options), b = world_rate(w, rater, trained, options);
+    CU_ASSERT_EQUAL_FATAL(a.n, b.n);
+    CU_ASSERT_EQUAL(memcmp(a.score, b.score, a.n * sizeof *a.score), 0);
+    for (size_t i = 0; i < a.n; i++)
+        CU_ASSERT(bk_path_equal(&a.path[i], &b.path[i]));
+    bk_block_table_release(&a);
+    bk_block_table_release(&b);
+}
+
+static bool world_cancelled_late(void *ctx)
+{
+    return --*(int *)ctx < 0;
+}
+
+/* However long the host waits before it cancels, the rater stops with BK_EINTERRUPTED or is done before. */
+static inline void world_check_cancel(struct world *w, const char *rater, const struct bk_bundle *trained,
+                                      const char *const *options)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_RATER, rater, options);
+    const struct bk_rater_iface *r = bk_instance_iface(i);
+    int left, stopped = 0, rc = BK_EINTERRUPTED;
+    struct bk_host host = world_host;
+    host.ctx = &left;
+    host.cancelled = world_cancelled_late;
+    w->env.host = &host;
+    for (int wait = 0; rc == BK_EINTERRUPTED; wait += 1 + wait / 2) {
+        struct bk_block_table t = { 0 };
+        left = wait;
+        rc = r->rate_block(i->state, &w->env, trained, &t, &err);
+        stopped += rc == BK_EINTERRUPTED;
+        bk_block_table_release(&t);
+    }
+    CU_ASSERT_EQUAL(rc, BK_OK);
+    CU_ASSERT(stopped > 3);
+    w->env.host = &world_host;
+    bk_instance_close(w->f.instance[--w->f.n]);
 }
 
 #endif

@@ -145,15 +145,7 @@ int bk_siamese_save(struct bk_siamese *s, struct bk_bundle *out, struct bk_error
 int bk_siamese_prefix(const struct bk_siamese *s, struct bk_forward *f, const struct bk_path *prefix,
                       struct bk_tensor *images, struct bk_tensor **y, struct bk_error *err)
 {
-    struct bk_tensor *x = images;
-    int32_t entry = 0;
-
-    for (int32_t b = 0; b < s->block; b++) {
-        BK_TRY(bk_space_run_block(s->space, f, b, entry, &prefix[b], x, &x, err));
-        entry = s->space->iface->exit(s->space->state, b, entry, &prefix[b]);
-    }
-    *y = x;
-    return BK_OK;
+    return bk_space_run_prefix(s->space, f, s->block, prefix, images, y, err);
 }
 
 static int run_head(struct bk_forward *f, const int32_t slot[3], struct bk_tensor *x,

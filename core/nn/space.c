@@ -259,6 +259,21 @@ int bk_space_run_block(const struct bk_space *s, struct bk_forward *f, int32_t b
     return BK_OK;
 }
 
+int bk_space_run_prefix(const struct bk_space *s, struct bk_forward *f, int32_t n_blocks,
+                        const struct bk_path *prefix, struct bk_tensor *images,
+                        struct bk_tensor **y, struct bk_error *err)
+{
+    struct bk_tensor *x = images;
+    int32_t entry = 0;
+
+    for (int32_t b = 0; b < n_blocks; b++) {
+        BK_TRY(bk_space_run_block(s, f, b, entry, &prefix[b], x, &x, err));
+        entry = s->iface->exit(s->state, b, entry, &prefix[b]);
+    }
+    *y = x;
+    return BK_OK;
+}
+
 static int sample_block(const struct bk_space *s, int32_t block, int32_t entry,
                         struct bk_random *r, struct bk_path *out, struct bk_error *err)
 {

@@ -222,6 +222,17 @@ int bk_weights_train(struct bk_weights *w, int32_t slot, bool on, struct bk_erro
     return rc;
 }
 
+int bk_weights_train_blocks(struct bk_weights *w, int32_t first, int32_t last, struct bk_error *err)
+{
+    for (int32_t i = 0; i < w->n; i++) {
+        const struct bk_slot *slot = &w->net->slot[i];
+        bool learns = slot->part == BK_PART_BACKBONE ? slot->block >= first && slot->block <= last : slot->block == last;
+        if (learns)
+            BK_TRY(bk_weights_train(w, i, true, err));
+    }
+    return BK_OK;
+}
+
 bool bk_weights_is_trained(const struct bk_weights *w, int32_t slot)
 {
     return slot >= 0 && slot < w->n && w->slot[slot].grad;

@@ -208,6 +208,14 @@ static void add_json_option(const struct bk_opt *o, struct bk_text *out)
     bk_text_addf(out, ", \"in_key\": %s }", in_key ? "true" : "false");
 }
 
+static void add_json_rater(const struct bk_rater_iface *t, struct bk_text *out)
+{
+    bk_text_addf(out, ", \"better\": \"%s\", \"needs_trained\": %s, \"needs_data\": %s, \"rates_blocks\": %s",
+                 t->better == BK_HIGHER_IS_BETTER ? "higher" : "lower",
+                 t->flags & BK_RATER_NEEDS_TRAINED ? "true" : "false", t->flags & BK_RATER_NEEDS_DATA ? "true" : "false",
+                 t->flags & BK_RATER_BLOCKS ? "true" : "false");
+}
+
 void bk_describe_json(const struct bk_found_plugin *f, struct bk_text *out)
 {
     const struct bk_plugin *p = f->plugin;
@@ -219,6 +227,8 @@ void bk_describe_json(const struct bk_found_plugin *f, struct bk_text *out)
     add_json_member("help", p->help, out);
     add_json_member("path", f->path, out);
     add_json_member("digest", f->digest, out);
+    if (p->kind == BK_KIND_RATER)
+        add_json_rater(p->iface, out);
     bk_text_add(out, ",\n  \"options\": [");
     for (const struct bk_opt *o = p->options; o && o->name; o++) {
         bk_text_add(out, o == p->options ? "\n    " : ",\n    ");

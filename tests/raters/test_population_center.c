@@ -8,23 +8,14 @@
 
 static struct bk_block_table rate(struct world *w, const struct bk_bundle *trained, const char *const *options)
 {
-    struct bk_error err = BK_ERROR_INIT;
-    struct bk_block_table t;
-    struct bk_instance *i = fixture_get(&w->f, BK_KIND_RATER, "population_center", options);
-    const struct bk_rater_iface *r = bk_instance_iface(i);
-    CU_ASSERT_EQUAL(r->better, BK_LOWER_IS_BETTER);
-    BK_ASSERT_OK(r->rate_block(i->state, &w->env, trained, &t, &err));
-    bk_instance_close(w->f.instance[--w->f.n]);
-    return t;
+    return world_rate(w, "population_center", trained, options);
 }
 
 /* Train block 0, then block 1 behind the prefix "01". */
 static struct bk_bundle *train_two(struct world *w)
 {
     struct bk_bundle *first = world_train(w, "ensemble_bootstrap", OPTIONS(TRAINING, "lr=4.0"), NULL, NULL);
-    w->env.block = 1;
-    w->env.prefix[0] = (struct bk_path){ 2, { 0, 1 } };
-    w->env.entry = 1;
+    world_enter_block_1(w);
     struct bk_bundle *second = world_train(w, "ensemble_bootstrap", OPTIONS(TRAINING, "lr=4.0"), first, NULL);
     bk_bundle_free(first);
     return second;
@@ -237,14 +228,8 @@ static void test_twice_the_same(void)
     struct world w;
     world_open(&w, BK_F32, 20, 14);
     struct bk_bundle *trained = train_two(&w);
-    struct bk_block_table a = rate(&w, trained, OPTIONS("calib_images=8", "batch=6"));
-    struct bk_block_table b = rate(&w, trained, OPTIONS("calib_images=8", "batch=6"));
-    CU_ASSERT_EQUAL_FATAL(a.n, b.n);
-    CU_ASSERT_EQUAL(memcmp(a.score, b.score, a.n * sizeof *a.score), 0);
-    for (size_t i = 0; i < a.n; i++)
-        CU_ASSERT(bk_path_equal(&a.path[i], &b.path[i]));
-    bk_block_table_release(&a);
-    bk_block_table_release(&b);
+    world_rate_twice(&w, "population_center", trained, OPTIONS("calib_images=8", "batch=6"));
+    world_check_cancel(&w, "population_center", trained, OPTIONS("calib_images=8", "batch=6"));
     bk_bundle_free(trained);
     world_close(&w);
 }
@@ -314,5 +299,5 @@ static void test_perfect_prediction(void)
 
 BK_SUITE({ "definition, first block", test_definition_of_first_block },
          { "definition, behind a prefix", test_definition_behind_a_prefix }, { "a part of the block", test_part_of_a_block },
-         { "twice the same", test_twice_the_same },
+         { "twice the same, and cancelled", test_twice_the_same },
          { "order of batches", test_order_of_batches }, { "perfect prediction", test_perfect_prediction })

@@ -2,7 +2,7 @@
  * Trainers "ensemble_bootstrap" and "naive_bootstrap" on the reference device: gradients against central differences
  * of the loss written out here, updates against closed forms, and resuming against a straight run.
  */
-#include "method_data.h"
+#include "trainer_checks.h"
 #include <bosskit/optim.h>
 
 /* One update of all 20 images: 4 iterations of 6, 6, 6 and 2. */
@@ -20,21 +20,6 @@ static void read_entry(const struct bk_bundle *b, const char *name, double *v, i
     CU_ASSERT_FATAL(*n <= cap);
     for (int64_t i = 0; i < *n; i++)
         v[i] = e->dtype == BK_F64 ? ((const double *)e->data)[i] : (double)((const float *)e->data)[i];
-}
-
-static bool same_entry(const struct bk_bundle *a, const struct bk_bundle *b, const char *name_a, const char *name_b)
-{
-    const struct bk_bundle_entry *x = bk_bundle_find(a, name_a), *y = bk_bundle_find(b, name_b);
-    return x && y && x->nbytes == y->nbytes && !memcmp(x->data, y->data, x->nbytes);
-}
-
-static void check_same(const struct bk_bundle *a, const struct bk_bundle *b)
-{
-    CU_ASSERT_EQUAL_FATAL(bk_bundle_count(a), bk_bundle_count(b));
-    int different = 0;
-    for (size_t i = 0; i < bk_bundle_count(a); i++)
-        different += !same_entry(a, b, bk_bundle_at(a, i)->name, bk_bundle_at(a, i)->name);
-    CU_ASSERT_EQUAL(different, 0);
 }
 
 static double norm_of(const double *v, int64_t n)
@@ -225,9 +210,7 @@ static void test_gradient_of_first_block(void)
 static struct bk_bundle *enter_block_1(struct world *w)
 {
     struct bk_bundle *first = world_train(w, "ensemble_bootstrap", OPTIONS(ONE_UPDATE, "lr=4.0"), NULL, NULL);
-    w->env.block = 1;
-    w->env.prefix[0] = (struct bk_path){ 2, { 0, 1 } };
-    w->env.entry = 1;
+    world_enter_block_1(w);
     return first;
 }
 
@@ -384,88 +367,30 @@ static void test_one_path(void)
 
 /* ---- stopping and going on ------------------------------------------------------------------------------------ */
 
-static void check_resume(struct world *w, const struct bk_bundle *previous, const char *const *options)
-{
-    struct bk_error err = BK_ERROR_INIT;
-    struct bk_progress p = { .struct_size = sizeof p };
-    struct bk_bundle *straight = world_train(w, "ensemble_bootstrap", options, previous, NULL);
-    char path[4200];
-    snprintf(path, sizeof path, "%s/checkpoint.safetensors", w->cache);
-    for (int stop = 1; stop <= 10; stop += 3) {     /* windows of five: stops inside and between them */
-        struct bk_instance *i = fixture_get(&w->f, BK_KIND_TRAINER, "ensemble_bootstrap", options);
-        const struct bk_trainer_iface *t = bk_instance_iface(i);
-        struct bk_bundle *b, *result;
-        BK_ASSERT_OK(t->begin(i->state, &w->env, previous, &err));
-        for (int s = 0; s < stop; s++) {
-            BK_ASSERT_OK(t->advance(i->state, 0, &p, &err));
-            CU_ASSERT_EQUAL(p.step, s + 1);
-        }
-        CU_ASSERT_EQUAL(p.n_steps, 12);
-        BK_ASSERT_OK(bk_bundle_new(&b, &err));
-        BK_ASSERT_OK(t->save(i->state, b, &err));
-        BK_ASSERT_OK(bk_bundle_write(b, path, &err));
-        bk_bundle_free(b);
-        bk_instance_close(w->f.instance[--w->f.n]);     /* killed: no end() of ours */
-
-        i = fixture_get(&w->f, BK_KIND_TRAINER, "ensemble_bootstrap", options);
-        BK_ASSERT_OK(bk_bundle_read(path, &b, &err));
-        BK_ASSERT_OK(t->begin(i->state, &w->env, previous, &err));
-        BK_ASSERT_OK(t->load(i->state, b, &err));
-        BK_ASSERT_OK(t->advance(i->state, 1e9, &p, &err));
-        CU_ASSERT_EQUAL(p.done, 1);
-        BK_ASSERT_OK(bk_bundle_new(&result, &err));
-        BK_ASSERT_OK(t->result(i->state, result, &err));
-        t->end(i->state);
-        check_same(straight, result);
-        bk_bundle_free(result);
-        bk_bundle_free(b);
-        bk_instance_close(w->f.instance[--w->f.n]);
-    }
-    bk_bundle_free(straight);
-}
-
 #define THREE_EPOCHS "epochs=3", "batch=6", "accumulate=5", "hidden=8", "embed=6"
 
 static void test_resume(void)
 {
     struct world w;
     world_open(&w, BK_F32, 20, 4);
-    check_resume(&w, NULL, OPTIONS(THREE_EPOCHS));
+    check_resume(&w, "ensemble_bootstrap", NULL, OPTIONS(THREE_EPOCHS));
     struct bk_bundle *first = enter_block_1(&w);
-    check_resume(&w, first, OPTIONS(THREE_EPOCHS, "views=own"));
-    check_resume(&w, first, OPTIONS(THREE_EPOCHS, "prefix_grad=trainable", "lr_step=epoch"));
+    check_resume(&w, "ensemble_bootstrap", first, OPTIONS(THREE_EPOCHS, "views=own"));
+    check_resume(&w, "ensemble_bootstrap", first, OPTIONS(THREE_EPOCHS, "prefix_grad=trainable", "lr_step=epoch"));
     bk_bundle_free(first);
     world_close(&w);
 }
 
-/* After the first epoch an iteration allocates nothing, on a backend that keeps its plans. */
 static void test_no_allocation(void)
 {
-    struct bk_error err = BK_ERROR_INIT;
-    struct bk_progress p = { .struct_size = sizeof p };
     struct world w;
-    const struct bk_found_plugin *found;
     world_open(&w, BK_F32, 20, 4);
-    if (bk_registry_find(w.f.registry, BK_KIND_BACKEND, "cpu", &found, &err)) {
+    if (!world_use_backend(&w, "cpu")) {
         world_close(&w);
         BK_SKIP("no backend 'cpu'");
     }
-    struct bk_instance *backend = fixture_get(&w.f, BK_KIND_BACKEND, "cpu", NULL);
-    bk_device_close(w.device);
-    BK_ASSERT_OK(bk_device_open(bk_instance_iface(backend), backend->state, 0, BK_REPEATABLE, 1, &w.device, &err));
-    w.env.device = w.device;
     struct bk_bundle *first = enter_block_1(&w);
-    struct bk_instance *i = fixture_get(&w.f, BK_KIND_TRAINER, "ensemble_bootstrap", OPTIONS("epochs=12", "batch=6", "accumulate=2", "hidden=8", "embed=6"));
-    const struct bk_trainer_iface *t = bk_instance_iface(i);
-    BK_ASSERT_OK(t->begin(i->state, &w.env, first, &err));
-    for (int s = 0; s < 24; s++)
-        BK_ASSERT_OK(t->advance(i->state, 0, &p, &err));
-    bk_alloc_fail_after(1);
-    int rc = t->advance(i->state, 1e9, &p, &err);
-    bk_alloc_fail_after(0);
-    BK_ASSERT_OK(rc);
-    CU_ASSERT_EQUAL(p.done, 1);
-    t->end(i->state);
+    check_no_allocation(&w, "ensemble_bootstrap", first, OPTIONS("epochs=12", "batch=6", "accumulate=2", "hidden=8", "embed=6"), 24);
     bk_bundle_free(first);
     world_close(&w);
 }

@@ -11,6 +11,7 @@
 #include <bosskit/dataset.h>
 #include <bosskit/siamese.h>
 #include <bosskit/space.h>
+#include <bosskit/tape.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,6 +64,16 @@ struct bk_env {
     int32_t entry;                      /* its entry along prefix */
     struct bk_path prefix[BK_MAX_BLOCKS];       /* best paths of blocks 0..block-1 */
 };
+
+/* ---- batches on a device ---------------------------------------------------------------------------- */
+
+/** One view of a batch on the tape: [n,side,side,3] in `dtype`. */
+BK_API int bk_batch_view(struct bk_tape *tape, uint32_t dtype, const struct bk_batch *batch,
+                         int32_t view, int32_t side, struct bk_tensor **out,
+                         struct bk_error *err) BK_MUST_USE;
+/** Its labels on the tape: i32 [n]. */
+BK_API int bk_batch_labels(struct bk_tape *tape, const struct bk_batch *batch,
+                           struct bk_tensor **out, struct bk_error *err) BK_MUST_USE;
 
 /* ---- trainers --------------------------------------------------------------------------------------- */
 

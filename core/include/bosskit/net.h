@@ -114,6 +114,9 @@ BK_API void bk_weights_changed(struct bk_weights *w);
 /** Give the slot a gradient or take it away. A new set has none. Buffers never get one. */
 BK_API int bk_weights_train(struct bk_weights *w, int32_t slot, bool on,
                             struct bk_error *err) BK_MUST_USE;
+/** Give gradients to the parameters that learn in block `last`: the backbone of blocks first..last, all else of block `last`. */
+BK_API int bk_weights_train_blocks(struct bk_weights *w, int32_t first, int32_t last,
+                                   struct bk_error *err) BK_MUST_USE;
 BK_API bool bk_weights_is_trained(const struct bk_weights *w, int32_t slot);
 /** Zero the gradients that were touched. */
 BK_API int bk_weights_zero_grad(struct bk_weights *w, struct bk_error *err) BK_MUST_USE;

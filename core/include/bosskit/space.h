@@ -146,6 +146,10 @@ BK_API int bk_space_format(const struct bk_space *s, const struct bk_arch *arch,
 BK_API int bk_space_run_block(const struct bk_space *s, struct bk_forward *f, int32_t block,
                               int32_t entry, const struct bk_path *path, struct bk_tensor *x,
                               struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
+/** Run blocks 0..n_blocks-1 along prefix[], from images [N,H,W,3]; n_blocks = 0: the images themselves. */
+BK_API int bk_space_run_prefix(const struct bk_space *s, struct bk_forward *f, int32_t n_blocks,
+                               const struct bk_path *prefix, struct bk_tensor *images,
+                               struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
 /** An architecture drawn uniformly choice by choice. */
 BK_API int bk_space_sample(const struct bk_space *s, uint64_t seed, uint64_t index,
                            struct bk_arch *out, struct bk_error *err) BK_MUST_USE;

@@ -126,14 +126,6 @@ typedef int (*bk_pass_fn)(void *user, const struct bk_batch *batch,
 BK_API int bk_pass_run(const struct bk_pass *pass, bk_pass_fn fn, void *user, int32_t *n_batches,
                        struct bk_error *err) BK_MUST_USE;
 
-/** One view of a batch on the tape: [n,side,side,3] in `dtype`. */
-BK_API int bk_batch_view(struct bk_tape *tape, uint32_t dtype, const struct bk_batch *batch,
-                         int32_t view, int32_t side, struct bk_tensor **out,
-                         struct bk_error *err) BK_MUST_USE;
-/** Its labels on the tape: i32 [n]. */
-BK_API int bk_batch_labels(struct bk_tape *tape, const struct bk_batch *batch,
-                           struct bk_tensor **out, struct bk_error *err) BK_MUST_USE;
-
 #ifdef __cplusplus
 }
 #endif

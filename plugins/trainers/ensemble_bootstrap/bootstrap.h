@@ -6,8 +6,7 @@
 #ifndef BOSSKIT_BOOTSTRAP_H
 #define BOSSKIT_BOOTSTRAP_H
 
-#include <bosskit/method.h>
-#include <bosskit/optim.h>
+#include <bosskit/training.h>
 
 enum { VIEWS_SHARED = 1, VIEWS_OWN = 2 };
 enum { PREFIX_FROZEN = 1, PREFIX_TRAINABLE = 2 };
@@ -23,39 +22,30 @@ struct bootstrap {
 
     const struct bk_host *host;
     /* the block in training: begin() to end() */
-    const struct bk_env *env;           /* NULL outside */
+    struct bk_training run;
     struct bk_siamese net;
-    struct bk_tape *tape;
-    struct bk_optim *optim;
-    struct bk_loader *loader;
-    struct bk_tensor *loss_sum;         /* scalar on the device: L_p summed over paths and iterations */
-    int64_t n_loss;                     /* how many L_p are in it */
-    int64_t step, n_steps;              /* next iteration; I */
-    int32_t n_batches;                  /* iterations an epoch */
     int32_t n_paths;                    /* P */
-    int64_t feature_dim[3];             /* H, W, C of the block's input */
 };
 
 /* First block whose parameters move while env->block is trained. */
 static inline int32_t first_trained_block(const struct bootstrap *t)
 {
-    return t->prefix_grad == PREFIX_TRAINABLE ? 0 : t->env->block;
+    return t->prefix_grad == PREFIX_TRAINABLE ? 0 : t->run.env->block;
 }
 
 /* A forward pass of one of the two networks with batch statistics; running statistics stay as they are. */
 static inline struct bk_forward batch_forward(const struct bootstrap *t, struct bk_weights *weights)
 {
-    return (struct bk_forward){ .tape = t->tape,
+    return (struct bk_forward){ .tape = t->run.tape,
                                 .weights = weights,
-                                .dtype = t->env->dtype,
+                                .dtype = t->run.env->dtype,
                                 .norm_mode = BK_NORM_BATCH,
                                 .norm_momentum = 0,
                                 .norm_eps = 1e-5 };
 }
 
-/* bootstrap_step.c: paths of iteration `step` (P of them); gradients of one iteration are added up, no update. */
-int bootstrap_paths(struct bootstrap *t, int64_t step, struct bk_path path[BK_MAX_SAMPLED], int32_t *n,
-                    struct bk_error *err);
-int bootstrap_iteration(struct bootstrap *t, int32_t *n_images, struct bk_error *err);
+/* bootstrap_step.c: gradients of one iteration are added up, no update; and the target's input of the block. */
+int bootstrap_iteration(void *state, const struct bk_batch *batch, struct bk_error *err);
+int bootstrap_target_input(void *state, struct bk_tensor *images, struct bk_tensor **x, struct bk_error *err);
 
 #endif

@@ -23,40 +23,28 @@ struct iteration {
     struct bk_error *err;
 };
 
-int bootstrap_paths(struct bootstrap *t, int64_t step, struct bk_path path[BK_MAX_SAMPLED], int32_t *n,
-                    struct bk_error *err)
-{
-    const struct bk_env *env = t->env;
-    const struct bk_sampler *s = env->sampler;
-    return s->iface->sample(s->state, env->space, env->block, env->entry, env->seed, (uint64_t)step, (int32_t)t->paths,
-                            path, n, err);
-}
-
 static int upload(struct iteration *it, const struct bk_batch *batch)
 {
     struct bootstrap *t = it->t;
-    int64_t side = t->env->data->view1.size;
-    int64_t dim[4] = { it->n, side, side, 3 };
     int32_t n_views = t->views == VIEWS_OWN ? 2 * t->n_paths : 2;
-    for (int32_t v = 0; v < n_views; v++) {
-        BK_TRY(bk_tape_tensor(t->tape, t->env->dtype, 4, dim, &it->image[v], it->err));
-        BK_TRY(bk_tensor_write_f32(it->image[v], batch->view[v], it->err));
-    }
+    for (int32_t v = 0; v < n_views; v++)
+        BK_TRY(bk_batch_view(t->run.tape, t->run.env->dtype, batch, v, t->run.env->data->view1.size, &it->image[v],
+                             it->err));
     return BK_OK;
 }
 
 static int make_buffers(struct iteration *it)
 {
     struct bootstrap *t = it->t;
+    uint32_t acc = bk_dtype_accum(t->run.env->dtype);
     int64_t projection[2] = { it->n, t->net.out };
-    int64_t feature[4] = { it->n, t->feature_dim[0], t->feature_dim[1], t->feature_dim[2] };
     for (int32_t p = 0; p < (t->naive ? t->n_paths : 1); p++)
         for (int v = 0; v < 2; v++) {
-            BK_TRY(bk_tape_tensor(t->tape, bk_dtype_accum(t->env->dtype), 2, projection, &it->target[p][v], it->err));
+            BK_TRY(bk_tape_tensor(t->run.tape, acc, 2, projection, &it->target[p][v], it->err));
             BK_TRY(bk_tensor_zero(it->target[p][v], it->err));
         }
-    for (int v = 0; v < 2 && t->env->block > 0; v++)
-        BK_TRY(bk_tape_tensor(t->tape, t->env->dtype, 4, feature, &it->feature[v], it->err));
+    for (int v = 0; v < 2 && t->run.env->block > 0; v++)
+        BK_TRY(bk_training_new_input(&t->run, it->n, &it->feature[v], it->err));
     return BK_OK;
 }
 
@@ -65,26 +53,32 @@ static struct bk_tensor *image_of(const struct iteration *it, int32_t p, int v)
     return it->t->views == VIEWS_OWN ? it->image[v * it->t->n_paths + p] : it->image[v];
 }
 
-/* The input of block k for one image tensor, without gradient; intermediate results are dropped. */
+static int run_online(void *state, struct bk_tensor *images, struct bk_tensor **x, struct bk_error *err)
+{
+    struct bootstrap *t = state;
+    struct bk_forward f = batch_forward(t, t->net.online);
+    return bk_siamese_prefix(&t->net, &f, t->run.env->prefix, images, x, err);
+}
+
+int bootstrap_target_input(void *state, struct bk_tensor *images, struct bk_tensor **x, struct bk_error *err)
+{
+    struct bootstrap *t = state;
+    struct bk_forward f = batch_forward(t, t->net.target);
+    return bk_siamese_prefix(&t->net, &f, t->run.env->prefix, images, x, err);
+}
+
+/* The input of block k for one image tensor, without gradient. */
 static int run_prefix(struct iteration *it, struct bk_weights *w, struct bk_tensor *image, struct bk_tensor *feature)
 {
     struct bootstrap *t = it->t;
-    struct bk_forward f = batch_forward(t, w);
-    struct bk_tape_mark mark = bk_tape_mark(t->tape);
-    struct bk_tensor *y;
-    bool was = bk_tape_set_recording(t->tape, false);
-    int rc = bk_siamese_prefix(&t->net, &f, t->env->prefix, image, &y, it->err);
-    if (!rc)
-        rc = bk_tensor_copy(feature, y, it->err);
-    bk_tape_rewind(t->tape, mark);
-    bk_tape_set_recording(t->tape, was);
-    return rc;
+    bk_training_input_fn input = w == t->net.online ? run_online : bootstrap_target_input;
+    return bk_training_run_input(&t->run, input, t, image, feature, it->err);
 }
 
 /* Views shared by all paths: the prefix runs once a view. */
 static int run_shared_prefix(struct iteration *it, struct bk_weights *w)
 {
-    if (it->t->env->block == 0 || it->t->views == VIEWS_OWN)
+    if (it->t->run.env->block == 0 || it->t->views == VIEWS_OWN)
         return BK_OK;
     for (int v = 0; v < 2; v++)
         BK_TRY(run_prefix(it, w, it->image[v], it->feature[v]));
@@ -94,14 +88,12 @@ static int run_shared_prefix(struct iteration *it, struct bk_weights *w)
 static int block_input(struct iteration *it, struct bk_weights *w, int32_t p, int v, struct bk_tensor **x)
 {
     struct bootstrap *t = it->t;
-    if (t->env->block == 0) {
+    if (t->run.env->block == 0) {
         *x = image_of(it, p, v);
         return BK_OK;
     }
-    if (w == t->net.online && t->prefix_grad == PREFIX_TRAINABLE) {
-        struct bk_forward f = batch_forward(t, w);
-        return bk_siamese_prefix(&t->net, &f, t->env->prefix, image_of(it, p, v), x, it->err);
-    }
+    if (w == t->net.online && t->prefix_grad == PREFIX_TRAINABLE)
+        return run_online(t, image_of(it, p, v), x, it->err);
     *x = it->feature[t->views == VIEWS_OWN ? 0 : v];
     return t->views == VIEWS_OWN ? run_prefix(it, w, image_of(it, p, v), *x) : BK_OK;
 }
@@ -109,7 +101,7 @@ static int block_input(struct iteration *it, struct bk_weights *w, int32_t p, in
 static int project(struct iteration *it, struct bk_weights *w, int32_t p, int v, struct bk_tensor **z)
 {
     struct bootstrap *t = it->t;
-    const struct bk_env *env = t->env;
+    const struct bk_env *env = t->run.env;
     struct bk_forward f = batch_forward(t, w);
     struct bk_tensor *x;
     BK_TRY(block_input(it, w, p, v, &x));
@@ -121,12 +113,12 @@ static int add_target(struct iteration *it, int32_t p, int v)
 {
     struct bootstrap *t = it->t;
     struct bk_tensor *z, *u;
-    struct bk_tape_mark mark = bk_tape_mark(t->tape);
+    struct bk_tape_mark mark = bk_tape_mark(t->run.tape);
     BK_TRY(project(it, t->net.target, p, v, &z));
-    BK_TRY(bk_unit(t->tape, z, &u, it->err));
+    BK_TRY(bk_unit(t->run.tape, z, &u, it->err));
     double weight = t->naive ? 1 : 1. / t->n_paths;
     BK_TRY(bk_blend(it->target[t->naive ? p : 0][v], 1, u, weight, it->err));
-    bk_tape_rewind(t->tape, mark);
+    bk_tape_rewind(t->run.tape, mark);
     return BK_OK;
 }
 
@@ -136,13 +128,13 @@ static int add_gradient(struct iteration *it, int32_t p, int v)
     struct bootstrap *t = it->t;
     struct bk_forward f = batch_forward(t, t->net.online);
     struct bk_tensor *z, *u, *loss;
-    struct bk_tape_mark mark = bk_tape_mark(t->tape);
+    struct bk_tape_mark mark = bk_tape_mark(t->run.tape);
     BK_TRY(project(it, t->net.online, p, v, &z));
     BK_TRY(bk_siamese_predict(&t->net, &f, z, &u, it->err));
-    BK_TRY(bk_cosine_loss(t->tape, u, it->target[t->naive ? p : 0][1 - v], &loss, it->err));
-    BK_TRY(bk_blend(t->loss_sum, 1, loss, 1, it->err));
-    BK_TRY(bk_tape_backward(t->tape, loss, 1. / (double)t->accumulate, it->err));
-    bk_tape_rewind(t->tape, mark);
+    BK_TRY(bk_cosine_loss(t->run.tape, u, it->target[t->naive ? p : 0][1 - v], &loss, it->err));
+    BK_TRY(bk_blend(t->run.loss_sum, 1, loss, 1, it->err));
+    BK_TRY(bk_tape_backward(t->run.tape, loss, 1. / (double)t->accumulate, it->err));
+    bk_tape_rewind(t->run.tape, mark);
     return BK_OK;
 }
 
@@ -155,33 +147,30 @@ static int run_passes(struct iteration *it)
             BK_TRY(add_target(it, p, v));
     if (t->prefix_grad == PREFIX_FROZEN)
         BK_TRY(run_shared_prefix(it, t->net.online));
-    bk_tape_set_recording(t->tape, true);
+    bk_tape_set_recording(t->run.tape, true);
     for (int32_t p = 0; p < t->n_paths; p++)
         for (int v = 0; v < 2; v++)
             BK_TRY(add_gradient(it, p, v));
-    t->n_loss += t->n_paths;
+    t->run.n_loss += t->n_paths;
     return BK_OK;
 }
 
-int bootstrap_iteration(struct bootstrap *t, int32_t *n_images, struct bk_error *err)
+int bootstrap_iteration(void *state, const struct bk_batch *batch, struct bk_error *err)
 {
-    struct iteration it = { .t = t, .err = err };
-    struct bk_batch batch;
+    struct bootstrap *t = state;
+    struct iteration it = { .t = t, .n = batch->n, .err = err };
     int32_t n;
 
-    BK_TRY(bk_loader_next(t->loader, &batch, err));
-    BK_TRY(bootstrap_paths(t, t->step, it.path, &n, err));
+    BK_TRY(bk_training_paths(&t->run, t->run.step, t->paths, it.path, &n, err));
     if (n != t->n_paths)
-        return bk_fail(err, BK_ESTATE, "sampler '%s' gave %d paths after %d", t->env->sampler->name, (int)n,
+        return bk_fail(err, BK_ESTATE, "sampler '%s' gave %d paths after %d", t->run.env->sampler->name, (int)n,
                        (int)t->n_paths);
-    it.n = *n_images = batch.n;
-    bk_tape_reset(t->tape);
-    bool was = bk_tape_set_recording(t->tape, false);
-    int rc = upload(&it, &batch);
+    bool was = bk_tape_set_recording(t->run.tape, false);
+    int rc = upload(&it, batch);
     if (!rc)
         rc = make_buffers(&it);
     if (!rc)
         rc = run_passes(&it);
-    bk_tape_set_recording(t->tape, was);
+    bk_tape_set_recording(t->run.tape, was);
     return rc;
 }
