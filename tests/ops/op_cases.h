@@ -439,14 +439,17 @@ static const struct op_case op_cases[] = {
     { "activation-relu6",   { X4(2, 5, 3, 7) }, run_act_relu6, 0 },
     { "activation-silu",    { X4(2, 5, 3, 7) }, run_act_silu, 0 },
     { "activation-sigmoid", { { ACT, 2, { 5, 33 } } }, run_act_sigmoid, 0 },
+    { "activation-large",   { X4(2, 17, 13, 40) }, run_act_silu, 0 },
     { "activation-addends", { X4(2, 5, 3, 16) }, run_act_addends, 0 },
     { "scale_channels-24",  { X4(3, 5, 4, 24), { ACT, 2, { 3, 24 } } }, run_scale_channels, 0 },
     { "scale_channels-odd", { X4(2, 3, 7, 7), { ACT, 2, { 2, 7 } } }, run_scale_channels, 0 },
+    { "scale_channels-large", { X4(4, 12, 11, 40), { ACT, 2, { 4, 40 } } }, run_scale_channels, 0 },
     { "scale_channels-self", { X4(2, 6, 3, 72) }, run_scale_self, 0 },
     { "attention-1",        { X4(2, 3, 5, 30) }, run_attention1, 0 },
     { "attention-4",        { X4(1, 4, 4, 192) }, run_attention4, 0 },
     { "attention-4 odd",    { X4(2, 7, 3, 36) }, run_attention4, 0 },
     { "dropout-elements",   { X4(2, 5, 3, 7) }, run_dropout, 0 },
+    { "dropout-large",      { X4(2, 17, 13, 40) }, run_dropout, 0 },
     { "dropout-images",     { X4(7, 3, 2, 5) }, run_drop_images, 0 },
 
     { "avg_pool2d-3 stride 2", { X4(2, 7, 6, 8) }, run_avg_3s2, 0 },
@@ -478,7 +481,7 @@ static const struct op_case op_cases[] = {
     { "cross_entropy-smooth", { { ACT, 2, { 5, 13 } }, { LABEL, 1, { 5, 13 } } }, run_xent_smooth, 0 },
 
     { "mse_loss-4",           { X4(2, 5, 3, 7), { STATE, 4, { 2, 5, 3, 7 } } }, run_mse, 0 },
-    { "mse_loss-chunks",      { X4(2, 19, 17, 8), { STATE, 4, { 2, 19, 17, 8 } } }, run_mse, 0 },
+    { "mse_loss-chunks",      { X4(2, 29, 31, 16), { STATE, 4, { 2, 29, 31, 16 } } }, run_mse, 0 },
     { "soft_cross_entropy-10", { { ACT, 2, { 7, 10 } }, { POSITIVE, 2, { 7, 10 } } }, run_soft_xent, 0 },
 
     { "sgd_step-plain",     { W4(5, 3, 3, 7), { STATE, 4, { 5, 3, 3, 7 } }, { STATE, 4, { 5, 3, 3, 7 } } }, run_sgd, NO_GRADIENT },

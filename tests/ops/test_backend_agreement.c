@@ -98,7 +98,21 @@ static void compare_all(struct bk_device *d, uint32_t dtype)
     bk_device_close(ref);
 }
 
-static void compare_backend(const char *name, uint32_t dtype)
+/* Set an option that names one of several choices, as a config file would. */
+static void choose(struct bk_instance *instance, const char *option, const char *choice)
+{
+    bool done = false;
+    for (const struct bk_opt *o = instance->found->plugin->options; o->name; o++)
+        for (const struct bk_choice *c = o->choices; !strcmp(o->name, option) && c->name; c++)
+            if (!strcmp(c->name, choice)) {
+                memcpy((char *)instance->state + o->offset, &c->value, sizeof c->value);
+                done = true;
+            }
+    CU_ASSERT(done);
+}
+
+/* isa: value of the backend's option of that name; NULL leaves it alone. */
+static void compare_backend(const char *name, const char *isa, int32_t threads, uint32_t dtype)
 {
     struct bk_error err = BK_ERROR_INIT;
     struct bk_registry *registry;
@@ -111,7 +125,9 @@ static void compare_backend(const char *name, uint32_t dtype)
         BK_SKIP("no backend '%s' here", name);
     }
     BK_ASSERT_OK(bk_instance_open(registry, BK_KIND_BACKEND, name, NULL, NULL, "backend", NULL, &instance, &err));
-    int rc = bk_device_open(bk_instance_iface(instance), instance->state, 0, BK_REPEATABLE, 1, &d, &err);
+    if (isa)
+        choose(instance, "isa", isa);
+    int rc = bk_device_open(bk_instance_iface(instance), instance->state, 0, BK_REPEATABLE, threads, &d, &err);
     if (!rc) {
         compare_all(d, dtype);
         bk_device_close(d);
@@ -127,34 +143,68 @@ static void compare_backend(const char *name, uint32_t dtype)
 
 static void test_cpu_f32(void)
 {
-    compare_backend("cpu", BK_F32);
+    compare_backend("cpu", NULL, 1, BK_F32);
 }
 
 static void test_cpu_bf16(void)
 {
-    compare_backend("cpu", BK_BF16);
+    compare_backend("cpu", NULL, 1, BK_BF16);
+}
+
+static void test_cpu_two_threads(void)
+{
+    compare_backend("cpu", NULL, 2, BK_F32);
+}
+
+/* The loops that other processors run; oneDNN chooses its own. */
+static void test_cpu_plain_avx512(void)
+{
+    compare_backend("cpu", "avx512_plain", 1, BK_BF16);
+}
+
+static void test_cpu_avx2(void)
+{
+    compare_backend("cpu", "avx2", 1, BK_F32);
+}
+
+static void test_cpu_avx2_bf16(void)
+{
+    compare_backend("cpu", "avx2", 1, BK_BF16);
+}
+
+static void test_cpu_base(void)
+{
+    compare_backend("cpu", "base", 1, BK_F32);
+}
+
+static void test_cpu_base_bf16(void)
+{
+    compare_backend("cpu", "base", 1, BK_BF16);
 }
 
 static void test_cuda_f32(void)
 {
-    compare_backend("cuda", BK_F32);
+    compare_backend("cuda", NULL, 1, BK_F32);
 }
 
 static void test_cuda_bf16(void)
 {
-    compare_backend("cuda", BK_BF16);
+    compare_backend("cuda", NULL, 1, BK_BF16);
 }
 
 /* The harness itself, and ref through the registry: must agree to the last bit. */
 static void test_ref_f32(void)
 {
-    compare_backend("ref", BK_F32);
+    compare_backend("ref", NULL, 1, BK_F32);
 }
 
 static void test_ref_bf16(void)
 {
-    compare_backend("ref", BK_BF16);
+    compare_backend("ref", NULL, 1, BK_BF16);
 }
 
 BK_SUITE({ "ref f32", test_ref_f32 }, { "ref bf16", test_ref_bf16 }, { "cpu f32", test_cpu_f32 },
-         { "cpu bf16", test_cpu_bf16 }, { "cuda f32", test_cuda_f32 }, { "cuda bf16", test_cuda_bf16 })
+         { "cpu bf16", test_cpu_bf16 }, { "cpu f32, two threads", test_cpu_two_threads },
+         { "cpu bf16, AVX-512 without bf16", test_cpu_plain_avx512 }, { "cpu f32, AVX2", test_cpu_avx2 },
+         { "cpu bf16, AVX2", test_cpu_avx2_bf16 }, { "cpu f32, SSE2", test_cpu_base },
+         { "cpu bf16, SSE2", test_cpu_base_bf16 }, { "cuda f32", test_cuda_f32 }, { "cuda bf16", test_cuda_bf16 })
