@@ -19,6 +19,7 @@ BK_API int bk_main(int argc, char **argv);
     X(check, "CFG [key=value ...]", "parse and validate an experiment, no side effects")         \
     X(report, "CFG|RUN", "tables again, from stored scores")                                     \
     X(rank, "--space S --truth F --ratings F...", "correlate block ratings with a truth table")  \
+    X(search, "--space S --ratings F...", "best architecture by block ratings, under limits")        \
     X(cost, "SPACE ARCH...|--all", "parameters and multiply-adds of architectures")              \
     X(list, "[KIND]", "plugins that were found")                                                 \
     X(describe, "KIND/NAME", "a plugin's options")                                               \

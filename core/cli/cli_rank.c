@@ -56,46 +56,13 @@ struct ranking {
 
 static int read_numbers(const struct bk__cli_args *args, struct ranking *r, struct bk_error *err)
 {
-    const char *better = bk__cli_text(args, "better");
-
-    if (better && strcmp(better, "lower") && strcmp(better, "higher"))
-        return bk_fail(err, BK_EUSAGE, "rank: option '--better': '%s', legal: lower, higher",
-                       better);
-    r->higher = better && !strcmp(better, "higher");
+    BK_TRY(bk__cli_better(args, &r->higher, err));
     BK_TRY(bk__cli_real(args, "offset", 4, -1e6, 1e6, &r->offset, err));
     BK_TRY(bk__cli_int(args, "round-totals", -1, 0, 15, &r->round_totals, err));
     BK_TRY(bk__cli_int(args, "bootstrap", 0, 0, 1000000, &r->bootstrap, err));
     BK_TRY(bk__cli_int(args, "seed", 0, 0, INT64_MAX, &r->seed, err));
     BK_TRY(bk__cli_int(args, "top", 0, 1, INT32_MAX, &r->top, err));
     return bk__cli_int(args, "classes", 10, 1, 1000000, &r->classes, err);
-}
-
-static struct bk_path best_path(const struct bk_block_table *t, bool higher)
-{
-    size_t best = 0;
-
-    for (size_t i = 1; i < t->n; i++) {
-        if (higher ? t->score[i] > t->score[best] : t->score[i] < t->score[best])
-            best = i;
-    }
-    return t->path[best];
-}
-
-/* Block k is entered as the best paths of the blocks before leave it: that is how it was rated. */
-static int read_ratings(const struct bk__cli_args *args, struct ranking *r, struct bk_error *err)
-{
-    struct bk_path prefix[BK_MAX_BLOCKS];
-    size_t n = bk__cli_count(args, "ratings");
-
-    if (n != (size_t)r->space.info.n_blocks)
-        return bk_fail(err, BK_EUSAGE, "rank: %zu files of ratings, space '%s' has %" PRId32
-                       " blocks", n, r->space.name, r->space.info.n_blocks);
-    for (int32_t k = 0; k < r->space.info.n_blocks; k++) {
-        BK_TRY(bk_ratings_read(bk__cli_at(args, "ratings", (size_t)k), &r->space, k,
-                               bk_space_entry(&r->space, k, prefix), &r->table[k], err));
-        prefix[k] = best_path(&r->table[k], r->higher);
-    }
-    return BK_OK;
 }
 
 static int read_all(const struct bk__cli_args *args, struct ranking *r, struct bk_error *err)
@@ -110,7 +77,7 @@ static int read_all(const struct bk__cli_args *args, struct ranking *r, struct b
     BK_TRY(bk__cli_need(args, "ratings", &ratings, err));
     BK_TRY(bk__cli_registry(&r->registry, err));
     BK_TRY(bk__cli_space(r->registry, space, args, "option", &r->instance, &r->space, err));
-    BK_TRY(read_ratings(args, r, err));
+    BK_TRY(bk__cli_ratings(args, &r->space, r->higher, r->table, err));
     return bk_truth_read(truth, bk__cli_text(args, "truth-column"), &r->space, &r->truth, err);
 }
 

@@ -7,6 +7,8 @@
 #include "cli/cli_util.h"
 #include "cli/cli.h"
 
+#include <bosskit/table.h>
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -304,11 +306,16 @@ int bk__cli_registry(struct bk_registry **out, struct bk_error *err)
     return bk_registry_open(plugin_dirs, n_plugin_dirs, out, err);
 }
 
-static int read_options(const struct bk__cli_args *args, const char *name, struct bk_value *group,
-                        struct bk_error *err)
+int bk__cli_options(const struct bk__cli_args *args, const char *name, struct bk_value **out,
+                    struct bk_error *err)
 {
     const char *assignment;
+    struct bk_value *group = bk_zalloc(sizeof *group);
 
+    *out = group;
+    if (!group)
+        return bk_fail(err, BK_ENOMEM, "cannot read the command line: out of memory");
+    group->type = BK_VALUE_GROUP;
     for (size_t i = 0; (assignment = bk__cli_at(args, name, i)); i++) {
         if (!strchr(assignment, '='))
             return bk_fail(err, BK_EUSAGE, "%s: option '--%s': '%s' is not key=value",
@@ -324,12 +331,9 @@ int bk__cli_space(const struct bk_registry *r, const char *space, const struct b
 {
     struct bk_space s = { .info = { .struct_size = sizeof s.info } };
     struct bk_instance *made = NULL;
+    struct bk_value *group = NULL;
 
-    struct bk_value *group = bk_zalloc(sizeof *group);
-    if (!group)
-        return bk_fail(err, BK_ENOMEM, "cannot make space '%s': out of memory", space);
-    group->type = BK_VALUE_GROUP;
-    int rc = read_options(args, name, group, err);
+    int rc = bk__cli_options(args, name, &group, err);
     if (!rc)
         rc = bk_instance_open(r, BK_KIND_SPACE, space, group, NULL, "space", NULL, &made, err);
     if (rc)
@@ -347,6 +351,47 @@ done:
     bk_instance_close(made);
     bk_value_free(group);
     return rc;
+}
+
+/* ---- ratings ------------------------------------------------------------------------------------ */
+
+int bk__cli_better(const struct bk__cli_args *args, bool *higher, struct bk_error *err)
+{
+    const char *better = bk__cli_text(args, "better");
+
+    if (better && strcmp(better, "lower") && strcmp(better, "higher"))
+        return bk_fail(err, BK_EUSAGE, "%s: option '--better': '%s', legal: lower, higher",
+                       args->command, better);
+    *higher = better && !strcmp(better, "higher");
+    return BK_OK;
+}
+
+static struct bk_path best_path(const struct bk_block_table *t, bool higher)
+{
+    size_t best = 0;
+
+    for (size_t i = 1; i < t->n; i++) {
+        if (higher ? t->score[i] > t->score[best] : t->score[i] < t->score[best])
+            best = i;
+    }
+    return t->path[best];
+}
+
+int bk__cli_ratings(const struct bk__cli_args *args, const struct bk_space *space, bool higher,
+                    struct bk_block_table table[BK_MAX_BLOCKS], struct bk_error *err)
+{
+    struct bk_path prefix[BK_MAX_BLOCKS];
+    size_t n = bk__cli_count(args, "ratings");
+
+    if (n != (size_t)space->info.n_blocks)
+        return bk_fail(err, BK_EUSAGE, "%s: %zu files of ratings, space '%s' has %d blocks",
+                       args->command, n, space->name, (int)space->info.n_blocks);
+    for (int32_t k = 0; k < space->info.n_blocks; k++) {
+        BK_TRY(bk_ratings_read(bk__cli_at(args, "ratings", (size_t)k), space, k,
+                               bk_space_entry(space, k, prefix), &table[k], err));
+        prefix[k] = best_path(&table[k], higher);
+    }
+    return BK_OK;
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */

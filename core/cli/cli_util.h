@@ -1,5 +1,5 @@
 /**
- * cli/cli_util.h: what the commands share: option parsing, the registry, a space, JSON text.
+ * cli/cli_util.h: what the commands share: option parsing, the registry, a space, ratings, JSON text.
  *
  *     static const struct bk__cli_opt opts[] = {
  *         { "space", 0, BK__CLI_ONE, "SPACE", "search space" },
@@ -18,7 +18,7 @@
 #define BOSSKIT_CLI_CLI_UTIL_H
 
 #include "plugin/registry.h"
-#include <bosskit/space.h>
+#include <bosskit/method.h>
 
 enum bk__cli_kind {
     BK__CLI_FLAG = 1,   /* --json */
@@ -81,10 +81,24 @@ BK_API const char *bk__cli_synopsis(const char *command, const char **help);
 /** The registry with the directories of --plugin-path first; close with bk_registry_close(). */
 BK_API int bk__cli_registry(struct bk_registry **out, struct bk_error *err) BK_MUST_USE;
 
+/** The values of option `name`, key=value each, as a group; free *out with bk_value_free(), after an error too. */
+BK_API int bk__cli_options(const struct bk__cli_args *args, const char *name, struct bk_value **out,
+                           struct bk_error *err) BK_MUST_USE;
+
 /** A space from its name and the values of option `name` ("option"): key=value each. Close the instance afterwards. */
 BK_API int bk__cli_space(const struct bk_registry *r, const char *space, const struct bk__cli_args *args,
                          const char *name, struct bk_instance **instance, struct bk_space *out,
                          struct bk_error *err) BK_MUST_USE;
+
+/** Option --better: lower (the default) or higher. */
+BK_API int bk__cli_better(const struct bk__cli_args *args, bool *higher, struct bk_error *err) BK_MUST_USE;
+
+/**
+ * The files of option --ratings, one a block. Block k is read as entered behind the best paths of the blocks before: that is
+ * how it was rated. Release every table with bk_block_table_release(), after an error too; they are empty to begin with.
+ */
+BK_API int bk__cli_ratings(const struct bk__cli_args *args, const struct bk_space *space, bool higher,
+                           struct bk_block_table table[BK_MAX_BLOCKS], struct bk_error *err) BK_MUST_USE;
 
 /** Add a JSON number (null when not finite), a quoted JSON string. */
 BK_API void bk__cli_json_real(struct bk_text *t, double v);
