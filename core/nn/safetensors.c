@@ -26,6 +26,11 @@
 static const struct { uint32_t dtype; const char *name; } file_types[] = {
     { BK_F32, "F32" }, { BK_BF16, "BF16" }, { BK_I32, "I32" }, { BK_U8, "U8" }, { BK_F64, "F64" },
 };
+/* Types of the format that bundles do not hold. */
+static const struct { const char *name; size_t size; } foreign_types[] = {
+    { "I64", 8 }, { "U64", 8 }, { "U32", 4 }, { "F16", 2 }, { "I16", 2 }, { "U16", 2 }, { "I8", 1 }, { "BOOL", 1 },
+    { "F8_E4M3", 1 }, { "F8_E5M2", 1 },
+};
 /* clang-format on */
 
 static const char *file_type_name(uint32_t dtype)
@@ -42,6 +47,14 @@ static uint32_t file_type_find(const char *name)
         if (!strcmp(file_types[i].name, name))
             return file_types[i].dtype;
     return BK_DTYPE_INVALID;
+}
+
+static size_t foreign_size(const char *name)
+{
+    for (size_t i = 0; i < BK_ARRAY_LEN(foreign_types); i++)
+        if (!strcmp(foreign_types[i].name, name))
+            return foreign_types[i].size;
+    return 0;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------- */
@@ -157,7 +170,7 @@ int bk_bundle_write(const struct bk_bundle *b, const char *path, struct bk_error
 /* An entry of the header that was checked on its own. */
 struct span {
     const char *name;           /* borrowed from the JSON tree */
-    uint32_t dtype, rank;
+    uint32_t dtype, rank;       /* dtype BK_DTYPE_INVALID: left out */
     int64_t dim[BK_MAX_RANK];
     uint64_t begin, end;        /* in the data section */
 };
@@ -165,6 +178,7 @@ struct span {
 struct reader {
     FILE *f;
     uint64_t n_data;            /* bytes of the data section */
+    bool known_only;            /* leave out what a bundle cannot hold */
     json_t *header;
     struct span *span;
     size_t n;
@@ -229,7 +243,7 @@ static bool get_count(const json_t *array, size_t i, uint64_t *out)
     return true;
 }
 
-static int parse_shape(struct span *s, const json_t *shape, uint64_t *nbytes,
+static int parse_shape(struct span *s, const json_t *shape, size_t size, uint64_t *nbytes,
                        struct bk_error *err)
 {
     uint64_t dim;
@@ -240,7 +254,7 @@ static int parse_shape(struct span *s, const json_t *shape, uint64_t *nbytes,
         return bk_fail(err, BK_EDATA, "entry '%s' has %zu dimensions, at most %d are supported",
                        s->name, json_array_size(shape), BK_MAX_RANK);
     s->rank = (uint32_t)json_array_size(shape);
-    *nbytes = bk_dtype_size(s->dtype);
+    *nbytes = size;
     for (uint32_t i = 0; i < s->rank; i++) {
         if (!get_count(shape, i, &dim) || __builtin_mul_overflow(*nbytes, dim, nbytes))
             return bk_fail(err, BK_EDATA, "entry '%s': dimension %" PRIu32 " is not possible",
@@ -250,9 +264,9 @@ static int parse_shape(struct span *s, const json_t *shape, uint64_t *nbytes,
     return BK_OK;
 }
 
-static int parse_entry(struct span *s, const json_t *v, uint64_t n_data, struct bk_error *err)
+static int parse_entry(const struct reader *r, struct span *s, const json_t *v, struct bk_error *err)
 {
-    uint64_t nbytes = 0;
+    uint64_t nbytes = 0, n_data = r->n_data;
 
     if (!json_is_object(v) || json_object_size(v) != 3)
         return bk_fail(err, BK_EDATA, "entry '%s' is not an object of dtype, shape, data_offsets",
@@ -261,10 +275,11 @@ static int parse_entry(struct span *s, const json_t *v, uint64_t n_data, struct 
     if (!type)
         return bk_fail(err, BK_EDATA, "entry '%s' has no dtype", s->name);
     s->dtype = file_type_find(type);
-    if (!s->dtype)
+    size_t size = s->dtype ? bk_dtype_size(s->dtype) : r->known_only ? foreign_size(type) : 0;
+    if (!size)
         return bk_fail(err, BK_EDATA,
                        "entry '%s' has type '%.20s', legal: F32, BF16, I32, U8, F64", s->name, type);
-    BK_TRY(parse_shape(s, json_object_get(v, "shape"), &nbytes, err));
+    BK_TRY(parse_shape(s, json_object_get(v, "shape"), size, &nbytes, err));
     const json_t *range = json_object_get(v, "data_offsets");
     if (json_array_size(range) != 2 || !get_count(range, 0, &s->begin) ||
         !get_count(range, 1, &s->end) || s->begin > s->end)
@@ -323,7 +338,7 @@ static int parse_header(struct reader *r, struct bk_bundle *b, struct bk_error *
         }
         struct span *s = &r->span[r->n++];
         s->name = name;
-        BK_TRY(parse_entry(s, v, r->n_data, err));
+        BK_TRY(parse_entry(r, s, v, err));
     }
     qsort(r->span, r->n, sizeof *r->span, by_offset);
     return check_cover(r, err);
@@ -335,6 +350,11 @@ static int read_data(const struct reader *r, struct bk_bundle *b, struct bk_erro
 
     for (size_t i = 0; i < r->n; i++) {
         const struct span *s = &r->span[i];
+        if (!s->dtype) {
+            if (fseek(r->f, (long)(s->end - s->begin), SEEK_CUR))
+                return bk_fail_errno(err, BK_EIO, "cannot read the data of entry '%s'", s->name);
+            continue;
+        }
         if (bk__bundle_make(b, s->name, s->dtype, s->rank, s->dim, &e, err)) {
             /* A name or size that bundles refuse is the file's fault; lack of memory is not. */
             if (err && err->code == BK_ENOMEM)
@@ -348,10 +368,10 @@ static int read_data(const struct reader *r, struct bk_bundle *b, struct bk_erro
     return BK_OK;
 }
 
-int bk_bundle_read(const char *path, struct bk_bundle **out, struct bk_error *err)
+static int read_bundle(const char *path, bool known_only, struct bk_bundle **out, struct bk_error *err)
 {
     struct bk_error local = BK_ERROR_INIT;
-    struct reader r = { 0 };
+    struct reader r = { .known_only = known_only };
     struct bk_bundle *b = NULL;
     int rc;
 
@@ -377,4 +397,14 @@ int bk_bundle_read(const char *path, struct bk_bundle **out, struct bk_error *er
     bk_free(r.span);
     fclose(r.f);
     return rc;
+}
+
+int bk_bundle_read(const char *path, struct bk_bundle **out, struct bk_error *err)
+{
+    return read_bundle(path, false, out, err);
+}
+
+int bk_bundle_read_known(const char *path, struct bk_bundle **out, struct bk_error *err)
+{
+    return read_bundle(path, true, out, err);
 }

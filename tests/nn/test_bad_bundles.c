@@ -122,5 +122,37 @@ static void test_every_truncation(void)
     BK_ASSERT_OK(bk_remove_tree(dir, &err));
 }
 
+/* Types that bundles do not hold: refused, or left out on request; a bad entry stays bad. */
+static void test_left_out(void)
+{
+    static const char header[] = "{\"n\":" ENTRY("I64", "[]", "[0,8]") ",\"h\":" ENTRY("F16", "[3]", "[8,14]") ",\"a\":" ENTRY("U8", "[2]", "[14,16]") "}";
+    static const char wrong[] = "{\"n\":" ENTRY("I64", "[2]", "[0,8]") "}", odd[] = "{\"n\":" ENTRY("I7", "[]", "[0,8]") "}";
+    const char *dir = scratch_dir("test_bad_bundles");
+    struct bk_bundle *b;
+    char path[4200], file[512];
+    uint64_t n = strlen(header);
+
+    snprintf(path, sizeof path, "%s/known.safetensors", dir);
+    memcpy(file, &n, 8);
+    memcpy(file + 8, header, n);
+    for (int i = 0; i < 16; i++)
+        file[8 + n + (uint64_t)i] = (char)i;
+    BK_ASSERT_OK(bk_file_write(path, file, 8 + n + 16, &err));
+    check_refused(path, "64-bit counter", "I64");
+    BK_ASSERT_OK(bk_bundle_read_known(path, &b, &err));
+    CU_ASSERT_EQUAL(bk_bundle_count(b), 1);
+    const struct bk_bundle_entry *e = bk_bundle_find(b, "a");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+    CU_ASSERT(((const uint8_t *)e->data)[0] == 14 && ((const uint8_t *)e->data)[1] == 15);
+    bk_bundle_free(b);
+    write_file(path, strlen(wrong), wrong, 8);
+    CU_ASSERT_EQUAL(bk_bundle_read_known(path, &b, &err), BK_EDATA);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "'n' has 8 bytes"));
+    write_file(path, strlen(odd), odd, 8);
+    CU_ASSERT_EQUAL(bk_bundle_read_known(path, &b, &err), BK_EDATA);
+    BK_ASSERT_OK(bk_remove_tree(dir, &err));
+}
+
 BK_SUITE({ "headers", test_headers }, { "lengths", test_lengths },
-         { "every truncation", test_every_truncation })
+         { "every truncation", test_every_truncation },
+         { "types left out", test_left_out })

@@ -57,6 +57,9 @@ BK_API int bk_bundle_write(const struct bk_bundle *b, const char *path,
                            struct bk_error *err) BK_MUST_USE;
 BK_API int bk_bundle_read(const char *path, struct bk_bundle **out,
                           struct bk_error *err) BK_MUST_USE;
+/** Files of other programs: tensors of a type that a bundle cannot hold (64-bit counters, f16) are left out. */
+BK_API int bk_bundle_read_known(const char *path, struct bk_bundle **out,
+                                struct bk_error *err) BK_MUST_USE;
 
 #ifdef __cplusplus
 }
