@@ -1,0 +1,128 @@
+/*
+ * Trainer "distill" on the reference device: resuming in the middle of the teacher's and of the student's training, what
+ * the teacher does between blocks, what is refused. Its gradients: test_distill_step.c; its teachers: test_teachers.c.
+ */
+#include "trainers/trainer_checks.h"
+
+/* 20 images in batches of 10: 6 iterations of the teacher and 6 of the student. */
+#define SHORT "batch=10", "epochs=3", "teacher_epochs=3"
+
+static void test_resume(void)
+{
+    struct world w;
+    world_open(&w, BK_F32, 20, 8);
+    check_resume(&w, "distill", NULL, OPTIONS(SHORT));
+    check_resume(&w, "distill", NULL, OPTIONS("batch=10", "epochs=6", "teacher_epochs=0", "optimizer=adamw"));
+    struct bk_bundle *first = world_train(&w, "distill", OPTIONS(SHORT), NULL, NULL);
+    world_enter_block_1(&w);
+    check_resume(&w, "distill", first, OPTIONS("batch=10", "epochs=6", "teacher_epochs=3"));
+    bk_bundle_free(first);
+    world_close(&w);
+}
+
+static void test_no_allocation(void)
+{
+    struct world w;
+    world_open(&w, BK_F32, 20, 8);
+    if (world_use_backend(&w, "cpu"))
+        check_no_allocation(&w, "distill", NULL, OPTIONS("batch=10", "epochs=40", "teacher_epochs=0"), 70);
+    world_close(&w);
+}
+
+static int count_prefix(const struct bk_bundle *b, const char *prefix, const struct bk_bundle *other, int *same)
+{
+    int n = 0;
+    *same = 0;
+    for (size_t i = 0; i < bk_bundle_count(b); i++) {
+        const char *name = bk_bundle_at(b, i)->name;
+        if (strncmp(name, prefix, strlen(prefix)))
+            continue;
+        n++;
+        *same += same_entry(b, other, name, name);
+    }
+    return n;
+}
+
+/* The teacher learns its labels in block 0 alone; its weights are those of block 0 in every artefact. */
+static void test_teacher_travels(void)
+{
+    struct world w;
+    int n, same;
+    world_open(&w, BK_F32, 20, 8);
+    struct bk_bundle *untaught = world_train(&w, "distill", OPTIONS("batch=10", "epochs=1", "teacher_epochs=0"), NULL, NULL);
+    struct bk_bundle *first = world_train(&w, "distill", OPTIONS("batch=10", "epochs=1", "teacher_epochs=2"), NULL, NULL);
+    n = count_prefix(first, "teacher.", untaught, &same);
+    CU_ASSERT(n > 100 && same < n);
+    world_enter_block_1(&w);
+    struct bk_bundle *second = world_train(&w, "distill", OPTIONS("batch=10", "epochs=1", "teacher_epochs=2"), first, NULL);
+    CU_ASSERT_EQUAL(count_prefix(second, "teacher.", first, &same), n);
+    CU_ASSERT_EQUAL(same, n);
+    CU_ASSERT_PTR_NULL(bk_bundle_find(second, "student.block0.stem.weight"));
+    CU_ASSERT_PTR_NOT_NULL(bk_bundle_find(first, "student.block0.stem.weight"));
+    CU_ASSERT_STRING_EQUAL(bk_bundle_text(second, "teacher"), "6:6:6:6:6");
+    bk_bundle_free(second);
+    bk_bundle_free(first);
+    bk_bundle_free(untaught);
+    world_close(&w);
+}
+
+/* Mean loss of the first and of the last 10 of 200 iterations. */
+static void test_student_approaches(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_progress p = { .struct_size = sizeof p };
+    struct world w;
+    double first = 0, last = 0;
+    world_open(&w, BK_F32, 20, 8);
+    struct bk_instance *i = fixture_get(&w.f, BK_KIND_TRAINER, "distill",
+                                        OPTIONS("batch=20", "teacher_epochs=0", "epochs=200", "lr_decay=0.98"));
+    const struct bk_trainer_iface *t = bk_instance_iface(i);
+    BK_ASSERT_OK(t->begin(i->state, &w.env, NULL, &err));
+    for (int step = 0; step < 200; step++) {
+        BK_ASSERT_OK(t->advance(i->state, 0, &p, &err));
+        first += step < 10 ? p.loss / 10 : 0;
+        last += step >= 190 ? p.loss / 10 : 0;
+    }
+    t->end(i->state);
+    if (!(last < 0.6 * first))
+        printf("\n    loss %g, then %g\n", first, last);
+    CU_ASSERT(last > 0 && last < 0.6 * first);
+    world_close(&w);
+}
+
+/* ---- what is refused ---------------------------------------------------------------------------------------- */
+
+static void refuse(struct world *w, const char *const *options, const char *what)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_instance *i = fixture_try(&w->f, BK_KIND_TRAINER, "distill", options);
+    if (i) {
+        const struct bk_trainer_iface *t = bk_instance_iface(i);
+        CU_ASSERT_NOT_EQUAL(t->begin(i->state, &w->env, NULL, &err), BK_OK);
+        bk_instance_close(w->f.instance[--w->f.n]);
+    } else {
+        err = w->f.err;
+    }
+    if (!strstr(err.text, what))
+        printf("\n    '%s' does not say '%s'\n", err.text, what);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, what));
+}
+
+static void test_refusals(void)
+{
+    struct world w;
+    world_open(&w, BK_F32, 20, 8);
+    refuse(&w, OPTIONS("teacher=pretrained"), "needs its weights");
+    refuse(&w, OPTIONS("teacher_weights=/nowhere"), "goes with teacher");
+    refuse(&w, OPTIONS("teacher=pretrained", "teacher_arch=resnet20", "teacher_weights=/nowhere.safetensors"),
+           "/nowhere.safetensors");
+    refuse(&w, OPTIONS("lr=fast"), "lr 'fast'");
+    refuse(&w, OPTIONS("teacher_arch=6:6:6"), "teacher '6:6:6'");
+    refuse(&w, OPTIONS("teacher_arch=resnet20", "teacher_taps=[1,2]"), "teacher_taps names 2 units");
+    world_enter_block_1(&w);
+    refuse(&w, OPTIONS("batch=10"), "needs the artefact of the block before");
+    world_close(&w);
+}
+
+BK_SUITE({ "resume", test_resume }, { "no allocation", test_no_allocation }, { "teacher travels", test_teacher_travels },
+         { "student approaches", test_student_approaches }, { "refusals", test_refusals })
