@@ -9,6 +9,7 @@
 #define BOSSKIT_PIPELINE_EXPERIMENT_H
 
 #include "config/config.h"
+#include "pipeline/recipe.h"
 #include "plugin/registry.h"
 #include <bosskit/method.h>
 
@@ -43,7 +44,7 @@ struct bk_value *bk__tree_new(enum bk_value_type type, const char *name, const s
 bool bk__tree_append(struct bk_value *group, struct bk_value *child);
 struct bk_value *bk__tree_detach(struct bk_value *group, const char *name);
 
-/* ---- a row (row.c, row_options.c) ------------------------------------------------------------------ */
+/* ---- a row (row.c, row_recipe.c, row_options.c) ------------------------------------------------------------------ */
 
 enum bk_truth_source { BK_TRUTH_FILE = 1, BK_TRUTH_STANDALONE = 2 };
 enum bk_augment_set { BK_AUGMENT_CIFAR = 1, BK_AUGMENT_IMAGENET, BK_AUGMENT_BYOL, BK_AUGMENT_NONE };
@@ -58,9 +59,19 @@ struct bk_top_options {
 struct bk_truth_options {
     int32_t source;
     const char *file, *column, *hint;
-    int64_t n, seed, epochs, batch;
-    double lr, momentum, weight_decay, label_smoothing;
-    bool nesterov;
+    int64_t n, seed;
+};
+
+/** Retraining of one architecture. */
+struct bk_retrain_options {
+    const char *arch;                   /* its text, or "found" */
+    int64_t seed, eval_size, eval_batch;
+};
+
+/** What was published about the retrained architecture; NaN: nothing. */
+struct bk_published_retrain {
+    double top1, top5, params, madds;
+    const char *source;
 };
 
 struct bk_report_options {
@@ -118,6 +129,10 @@ struct bk_row {
     struct bk_host host;
     struct bk_top_options top;
     struct bk_truth_options truth;
+    struct bk_recipe truth_recipe, retrain_recipe;
+    bool has_retrain;
+    struct bk_retrain_options retrain;
+    struct bk_published_retrain retrain_published;
     struct bk_report_options report;
     struct bk_published published;
     struct bk_data_options data;
@@ -147,6 +162,8 @@ static inline bool bk_row_rates(const struct bk_row *row)
     return !row->top.quoted && row->part[BK_SLOT_RATER];
 }
 
+/** The architecture to retrain is what the search finds. */
+bool bk_row_retrains_found(const struct bk_row *row);
 /** Does this row's rater need a trained supernet? */
 bool bk_row_trains(const struct bk_row *row);
 /** The searcher goes block by block and the rater can rate a part of a block: ratings are made during the search. */
@@ -155,6 +172,11 @@ bool bk_row_evolves(const struct bk_row *row);
 int64_t bk_row_epochs(const struct bk_row *row);
 /** After how many epochs a block is rated during its training; 0: only at its end. */
 int64_t bk_row_rate_every(const struct bk_row *row);
+
+/** Bind truth and retrain with their recipes (row_recipe.c). */
+int bk__row_bind_recipes(struct bk_row *row, struct bk_error *err);
+/** Checks of retrain against the other parts. */
+int bk__row_check_retrain(const struct bk_row *row, struct bk_error *err);
 
 /** One resolved option: "trainer.epochs", "2", "nats.cfg:14" or "default". */
 struct bk_resolved {
@@ -171,7 +193,8 @@ BK_API void bk_rows_print(struct bk_row *const *rows, size_t n, struct bk_text *
 
 /* option tables (row_options.c) */
 extern const struct bk_opt bk__top_table[], bk__truth_table[], bk__report_table[], bk__published_table[],
-    bk__data_table[], bk__rater_table[], bk__trainer_table[], bk__named_table[];
+    bk__data_table[], bk__rater_table[], bk__trainer_table[], bk__named_table[],
+    bk__retrain_table[], bk__published_retrain_table[];
 extern const char *const bk__slot_key[BK_N_SLOTS];
 extern const uint32_t bk__slot_kind[BK_N_SLOTS];
 extern const char *const bk__top_sections[];    /* keys of the root that are no options */

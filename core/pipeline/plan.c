@@ -17,7 +17,7 @@ static int out_of_memory(struct bk_error *err)
 
 const char *bk_stage_kind_name(enum bk_stage_kind kind)
 {
-    static const char *const names[] = { "?", "train", "rate", "score", "search", "alone" };
+    static const char *const names[] = { "?", "train", "rate", "score", "search", "alone", "retrain" };
     return kind < BK_ARRAY_LEN(names) ? names[kind] : "?";
 }
 
@@ -57,7 +57,7 @@ static void label(struct bk_stage *s, const struct bk_plan_row *p)
         snprintf(s->label, sizeof s->label, "%s (%s)", kind, row->part[BK_SLOT_SEARCHER]->found->plugin->name);
         break;
     default:
-        snprintf(s->label, sizeof s->label, "%s %.120s", kind, s->arch);
+        snprintf(s->label, sizeof s->label, "%s %.120s", kind, s->arch ? s->arch : "what is found");
     }
 }
 
@@ -97,10 +97,15 @@ static void estimate(struct bk_stage *s, const struct bk_plan_row *p)
         s->work = (double)s->truth->n;
     } else if (s->kind == BK_STAGE_SEARCH) {
         s->work = 1;
-    } else if (s->kind == BK_STAGE_ALONE && bk_space_parse(&row->space, s->arch, &arch, NULL) == BK_OK &&
+    } else if (s->kind == BK_STAGE_RETRAIN && !s->arch) {
+        snprintf(s->size, sizeof s->size, "%lld epochs of %u images", (long long)row->retrain_recipe.epochs,
+                 p->data.full.n);
+        s->work = (double)row->retrain_recipe.epochs * p->data.full.n;
+    } else if (s->arch && bk_space_parse(&row->space, s->arch, &arch, NULL) == BK_OK &&
                bk_space_cost(&row->space, &arch, p->n_classes, &cost, NULL) == BK_OK) {
         /* forward and backward: three times the multiply-adds, two operations each */
-        double flop = 6 * cost.macs * p->data.full.n * (double)row->truth.epochs;
+        const struct bk_recipe *recipe = s->kind == BK_STAGE_ALONE ? &row->truth_recipe : &row->retrain_recipe;
+        double flop = 6 * cost.macs * p->data.full.n * (double)recipe->epochs;
         if (p->has_data)
             snprintf(s->size, sizeof s->size, "%.3g TFLOP", flop / 1e12);
         s->work = flop;
@@ -195,6 +200,18 @@ static int plan_truth(struct bk_plan *p, struct bk_plan_row *row, struct bk_erro
     return BK_OK;
 }
 
+static int plan_retrain(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
+{
+    struct bk_stage s = { .kind = BK_STAGE_RETRAIN, .arch = row->row->retrain.arch };
+    if (!row->row->has_retrain)
+        return BK_OK;
+    if (bk_row_retrains_found(row->row)) {
+        s.arch = NULL;
+        s.in[s.n_in++] = row->search;
+    }
+    return add_stage(p, row, &s, &row->retrain, err);
+}
+
 static int plan_baselines(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
 {
     for (int32_t i = 0; i < row->row->n_baselines; i++) {
@@ -209,8 +226,11 @@ static int plan_baselines(struct bk_plan *p, struct bk_plan_row *row, struct bk_
 
 static bool needs_data(const struct bk_row *row)
 {
-    bool need = bk_row_trains(row) || row->truth.source == BK_TRUTH_STANDALONE ||
-                (bk_row_rater(row)->flags & BK_RATER_NEEDS_DATA);
+    bool need = row->has_retrain;
+    if (!bk_row_rates(row))
+        return need;
+    need = need || bk_row_trains(row) || row->truth.source == BK_TRUTH_STANDALONE ||
+           (bk_row_rater(row)->flags & BK_RATER_NEEDS_DATA);
     for (int i = 0; i < row->n_baselines; i++) {
         const struct bk_rater_iface *b = row->baseline[i].rater ? bk_instance_iface(row->baseline[i].rater) : NULL;
         need = need || (b && (b->flags & BK_RATER_NEEDS_DATA));
@@ -218,19 +238,20 @@ static bool needs_data(const struct bk_row *row)
     return need;
 }
 
-static bool same_space(const struct bk_row *a, const struct bk_row *b)
+static bool same_options(const struct bk_opt *table, const void *x, const void *y)
 {
-    const struct bk_instance *x = a->part[BK_SLOT_SPACE], *y = b->part[BK_SLOT_SPACE];
     struct bk_text s = BK_TEXT_INIT, t = BK_TEXT_INIT;
-    bool same = x->found == y->found;
-    if (same && x->found->plugin->options) {
-        (void)bk_options_canonical(x->found->plugin->options, x->state, false, &s);
-        (void)bk_options_canonical(y->found->plugin->options, y->state, false, &t);
-        same = strcmp(bk_text_get(&s), bk_text_get(&t)) == 0;
-    }
+    bool same = !table || (!bk_options_canonical(table, x, false, &s) && !bk_options_canonical(table, y, false, &t) &&
+                           strcmp(bk_text_get(&s), bk_text_get(&t)) == 0);
     bk_text_release(&s);
     bk_text_release(&t);
     return same;
+}
+
+static bool same_space(const struct bk_row *a, const struct bk_row *b)
+{
+    const struct bk_instance *x = a->part[BK_SLOT_SPACE], *y = b->part[BK_SLOT_SPACE];
+    return x->found == y->found && same_options(x->found->plugin->options, x->state, y->state);
 }
 
 /** Rows with the same truth share it: one set of values, one set of baselines. */
@@ -241,9 +262,8 @@ static bool same_truth(const struct bk_plan_row *a, const struct bk_plan_row *b,
         return false;
     if (x->source == BK_TRUTH_FILE)
         return true;
-    return x->seed == y->seed && x->epochs == y->epochs && x->batch == y->batch && x->lr == y->lr &&
-           x->momentum == y->momentum && x->weight_decay == y->weight_decay && x->nesterov == y->nesterov &&
-           x->label_smoothing == y->label_smoothing && a->setting.dtype == b->setting.dtype &&
+    return x->seed == y->seed && same_options(bk__recipe_table, &a->row->truth_recipe, &b->row->truth_recipe) &&
+           a->setting.dtype == b->setting.dtype &&
            strcmp(a->setting.backend, b->setting.backend) == 0 && a->setting.determinism == b->setting.determinism &&
            a->setting.threads == b->setting.threads &&
            strcmp(a->data.full.fingerprint, b->data.full.fingerprint) == 0 &&
@@ -317,14 +337,8 @@ static int open_data(struct bk_plan *p, struct bk_plan_row *row, struct bk_error
     return BK_OK;
 }
 
-static int plan_row(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
+static int plan_ratings(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
 {
-    row->n_classes = (int32_t)row->row->top.n_classes;
-    if (!bk_row_rates(row->row))
-        return BK_OK;
-    if (needs_data(row->row))
-        BK_TRY(open_data(p, row, err));
-    BK_TRY(choose_setting(p, row, err));
     BK_TRY(open_truth(p, row, err));
     if (bk_row_rater(row->row)->flags & BK_RATER_BLOCKS) {
         BK_TRY(plan_blocks(p, row, err));
@@ -335,6 +349,19 @@ static int plan_row(struct bk_plan *p, struct bk_plan_row *row, struct bk_error 
     BK_TRY(plan_search(p, row, err));
     BK_TRY(plan_truth(p, row, err));
     return plan_baselines(p, row, err);
+}
+
+static int plan_row(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
+{
+    row->n_classes = (int32_t)row->row->top.n_classes;
+    if (!bk_row_rates(row->row) && !row->row->has_retrain)
+        return BK_OK;
+    if (needs_data(row->row))
+        BK_TRY(open_data(p, row, err));
+    BK_TRY(choose_setting(p, row, err));
+    if (bk_row_rates(row->row))
+        BK_TRY(plan_ratings(p, row, err));
+    return plan_retrain(p, row, err);
 }
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */

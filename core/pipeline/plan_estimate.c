@@ -18,6 +18,7 @@ static const char *part_of(enum bk_stage_kind kind)
     case BK_STAGE_SEARCH:
         return "searcher";
     case BK_STAGE_ALONE:
+    case BK_STAGE_RETRAIN:
         return NULL;
     default:
         return "rater";

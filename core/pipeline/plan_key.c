@@ -212,15 +212,15 @@ static int identify_search(json_t *id, const struct bk_plan_row *p, struct bk_er
 
 static int identify_alone(json_t *id, const struct bk_plan_row *p, const struct bk_stage *s, struct bk_error *err)
 {
-    const struct bk_truth_options *t = &p->row->truth;
-    json_t *recipe = json_pack("{s:I,s:I,s:o,s:o,s:o,s:b,s:o}", "epochs", (json_int_t)t->epochs, "batch",
-                               (json_int_t)t->batch, "lr", bk__json_real(t->lr), "momentum", bk__json_real(t->momentum),
-                               "weight_decay", bk__json_real(t->weight_decay), "nesterov", (int)t->nesterov,
-                               "label_smoothing", bk__json_real(t->label_smoothing));
+    const struct bk_row *row = p->row;
+    bool truth = s->kind == BK_STAGE_ALONE;
+    json_t *recipe = bk__json_options(bk__recipe_table, truth ? &row->truth_recipe : &row->retrain_recipe);
     if (!recipe || json_object_set_new(id, "recipe", recipe))
         return out_of_memory(err);
-    json_object_set_new(id, "arch", json_string(s->arch));
-    json_object_set_new(id, "seed", json_integer(t->seed));
+    json_object_set_new(id, "arch", json_string(s->arch ? s->arch : "found"));
+    json_object_set_new(id, "seed", json_integer(truth ? row->truth.seed : row->retrain.seed));
+    if (!truth)
+        json_object_set_new(id, "eval_size", json_integer(row->retrain.eval_size));
     BK_TRY(add_data(id, p, "full", &p->data.full, "test", &p->data.data.test, err));
     return add_setting(id, p, err);
 }
@@ -233,7 +233,7 @@ static int identify(json_t *id, const struct bk_plan_row *p, struct bk_stage *s,
     json_object_set_new(id, "numerics", json_integer(BK_ENGINE_NUMERICS));
     if (s->kind == BK_STAGE_TRAIN || s->kind == BK_STAGE_RATE)
         json_object_set_new(id, "block", json_integer(s->block));
-    if (s->kind != BK_STAGE_ALONE)
+    if (s->kind != BK_STAGE_ALONE && s->kind != BK_STAGE_RETRAIN)
         json_object_set_new(id, "seed", json_integer(row->top.seed));
     if (s->kind == BK_STAGE_SCORE || s->kind == BK_STAGE_SEARCH)
         json_object_set_new(id, "classes", json_integer(p->n_classes));

@@ -123,7 +123,7 @@ static void print_row(const struct bk_plan *p, const bool *needed, const struct 
 {
     const struct bk_setting *set = &r->setting;
 
-    if (!bk_row_rates(r->row)) {
+    if (!bk_row_rates(r->row) && !r->retrain) {
         bk_text_addf(out, "row '%s': %s\n", r->row->name,
                      r->row->top.quoted ? "published values alone" : "architectures to draw and price");
         return;
@@ -140,10 +140,12 @@ static void print_row(const struct bk_plan *p, const bool *needed, const struct 
         print_stage(p, r, needed, r->score, c, out);
     if (r->search)
         print_stage(p, r, needed, r->search, c, out);
-    if (r->truth->alone)
+    if (r->truth && r->truth->alone)
         print_alone(p, r, c, out);
-    else
+    else if (r->truth)
         bk_text_addf(out, "          truth: %zu architectures from '%s'\n", r->truth->n, r->row->truth.file);
+    if (r->retrain)
+        print_stage(p, r, needed, r->retrain, c, out);
     for (int32_t i = 0; i < r->row->n_baselines; i++) {
         if (r->baseline[i])
             print_stage(p, r, needed, r->baseline[i], c, out);

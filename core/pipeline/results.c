@@ -331,6 +331,8 @@ int bk_plan_results(struct bk_plan *p, struct bk_report *out, struct bk_error *e
         rc = bk__add_pairs(p, &r, err);
     if (!rc)
         rc = bk__add_archs(p, &r, err);
+    if (!rc)
+        rc = bk__add_retrained(p, &r, err);
     if (rc)
         bk_report_release(&r);
     else

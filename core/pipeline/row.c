@@ -191,12 +191,10 @@ static int bind_architectures(struct bk_row *row, struct bk_error *err)
 static int bind_sections(struct bk_row *row, struct bk_error *err)
 {
     static const char *const rater_also[] = { "block_weights", NULL };
-    const struct bk_value *truth = NULL;
 
     BK_TRY(bk_options_bind(bk__top_table, &row->top, row->tree, "experiment", bk__top_sections, &row->owned, err));
-    BK_TRY(group_of(row, "truth", &truth, err));
-    BK_TRY(make_paths_absolute(bk__truth_table, truth, err));
-    BK_TRY(bk_options_bind(bk__truth_table, &row->truth, truth, "truth", NULL, &row->owned, err));
+    BK_TRY(make_paths_absolute(bk__truth_table, bk_value_find(row->tree, "truth"), err));
+    BK_TRY(bk__row_bind_recipes(row, err));
     BK_TRY(bind_report(row, err));
     BK_TRY(bind_inside(row, "data", bk__data_table, &row->data, bk__data_keys, NULL, err));
     BK_TRY(bind_inside(row, "trainer", bk__trainer_table, &row->trainer, bk__trainer_keys, NULL, err));
@@ -373,9 +371,10 @@ static int check_truth(const struct bk_row *row, struct bk_error *err)
 static int check_parts(const struct bk_row *row, struct bk_error *err)
 {
     const struct bk_instance *backend = row->part[BK_SLOT_BACKEND];
-    if (row->top.quoted || (row->n_named && !row->part[BK_SLOT_RATER]))
+    BK_TRY(bk__row_check_retrain(row, err));
+    if (row->top.quoted || ((row->n_named || row->has_retrain) && !row->part[BK_SLOT_RATER]))
         return BK_OK;
-    BK_TRY(need(row, BK_SLOT_RATER, "a row that names no architectures", err));
+    BK_TRY(need(row, BK_SLOT_RATER, "a row that neither names nor retrains architectures", err));
     const struct bk_rater_iface *rater = bk_row_rater(row);
     const char *rater_name = row->part[BK_SLOT_RATER]->found->plugin->name;
     char why[128];

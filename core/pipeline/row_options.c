@@ -35,13 +35,23 @@ const struct bk_opt bk__truth_table[] = {
     BK_TEXT("hint",         struct bk_truth_options, hint,         NULL, "file: where to get the table, said when it is missing"),
     BK_INT ("n",            struct bk_truth_options, n,            0, 0, 10000000, "architectures", "how many; file: 0 means all of the table"),
     BK_INT ("seed",         struct bk_truth_options, seed,         0, 0, 9007199254740992.0, "", "of the sample of architectures and of stand-alone training"),
-    BK_INT ("epochs",       struct bk_truth_options, epochs,       90, 1, 100000, "epochs", "standalone: passes over all training images"),
-    BK_INT ("batch",        struct bk_truth_options, batch,        256, 2, 65536, "images", "standalone: images a step"),
-    BK_REAL("lr",           struct bk_truth_options, lr,           0.1, 0, 100, "", "standalone: first learning rate of the cosine"),
-    BK_REAL("momentum",     struct bk_truth_options, momentum,     0.9, 0, 1, "", "standalone: momentum of SGD"),
-    BK_REAL("weight_decay", struct bk_truth_options, weight_decay, 5e-4, 0, 1, "", "standalone: weight decay of every parameter"),
-    BK_BOOL("nesterov",     struct bk_truth_options, nesterov,     1, "standalone: Nesterov's momentum"),
-    BK_REAL("label_smoothing", struct bk_truth_options, label_smoothing, 0, 0, 1, "", "standalone: share of the uniform distribution in the labels"),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__retrain_table[] = {
+    BK_TEXT ("arch",       struct bk_retrain_options, arch,       "found", "architecture to train alone, or \"found\": what the search finds"),
+    BK_INT  ("seed",       struct bk_retrain_options, seed,       0, 0, 9007199254740992.0, "", "of weights, order, views and dropout"),
+    BK_INT  ("eval_size",  struct bk_retrain_options, eval_size,  0, 0, 8192, "pixels", "side of test images; 0: as in training"),
+    BK_INT_F("eval_batch", struct bk_retrain_options, eval_batch, 0, 0, 65536, "images", "test images at once; 0: as in training", BK_OPT_NOKEY),
+    BK_OPT_END
+};
+
+const struct bk_opt bk__published_retrain_table[] = {
+    BK_REAL("top1",   struct bk_published_retrain, top1,   0, 0, 100, "%", "published top-1 accuracy"),
+    BK_REAL("top5",   struct bk_published_retrain, top5,   0, 0, 100, "%", "published top-5 accuracy"),
+    BK_REAL("params", struct bk_published_retrain, params, 0, 0, 1e15, "", "published number of parameters"),
+    BK_REAL("madds",  struct bk_published_retrain, madds,  0, 0, 1e18, "", "published multiply-adds"),
+    BK_TEXT("source", struct bk_published_retrain, source, "", "where it was published"),
     BK_OPT_END
 };
 
@@ -93,7 +103,7 @@ const char *const bk__slot_key[BK_N_SLOTS] = { "backend", "space", "data", "trai
 const uint32_t bk__slot_kind[BK_N_SLOTS] = { BK_KIND_BACKEND, BK_KIND_SPACE, BK_KIND_DATASET, BK_KIND_TRAINER,
                                              BK_KIND_SAMPLER, BK_KIND_RATER, BK_KIND_SEARCHER };
 const char *const bk__top_sections[] = { "backend", "space", "data", "trainer", "sampler", "rater", "searcher", "truth",
-                                         "report", "baselines", "architectures", "profile", "profiles", "grid", NULL };
+                                         "retrain", "report", "baselines", "architectures", "profile", "profiles", "grid", NULL };
 const char *const bk__data_keys[] = { "augment", "loader_threads", NULL };
 const char *const bk__trainer_keys[] = { "rate_every", NULL };
 const char *const bk__rater_keys[] = { "block_weights", "offset", "round_decimals", NULL };

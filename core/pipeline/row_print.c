@@ -131,6 +131,16 @@ static int add_parts(struct bk_resolved_list *l, const struct bk_row *row, struc
     return BK_OK;
 }
 
+static int add_retrain(struct bk_resolved_list *l, const struct bk_row *row, struct bk_error *err)
+{
+    const struct bk_value *group = bk_value_find(row->tree, "retrain"), *published = bk_value_find(group, "published");
+    BK_TRY(add_table(l, "retrain", bk__retrain_table, &row->retrain, group, err));
+    BK_TRY(add_table(l, "retrain", bk__recipe_table, &row->retrain_recipe, group, err));
+    return published ? add_table(l, "retrain.published", bk__published_retrain_table, &row->retrain_published, published,
+                                 err)
+                     : BK_OK;
+}
+
 int bk_row_resolve(const struct bk_row *row, struct bk_resolved_list *out, struct bk_error *err)
 {
     struct bk_resolved_list l = { NULL, 0 };
@@ -142,6 +152,10 @@ int bk_row_resolve(const struct bk_row *row, struct bk_resolved_list *out, struc
         rc = add_parts(&l, row, err);
     if (!rc)
         rc = add_table(&l, "truth", bk__truth_table, &row->truth, truth, err);
+    if (!rc && row->truth.source == BK_TRUTH_STANDALONE)
+        rc = add_table(&l, "truth", bk__recipe_table, &row->truth_recipe, truth, err);
+    if (!rc && row->has_retrain)
+        rc = add_retrain(&l, row, err);
     if (!rc)
         rc = add_list(&l, row, "baselines", err);
     if (!rc && row->n_named)

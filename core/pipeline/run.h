@@ -53,6 +53,8 @@ int bk__add_epochs(const struct bk_plan *p, const struct bk_plan_row *r, struct 
 int bk__add_pairs(const struct bk_plan *p, struct bk_report *out, struct bk_error *err);
 /** Named architectures, and what searches found where the space draws. */
 int bk__add_archs(const struct bk_plan *p, struct bk_report *out, struct bk_error *err);
+/** What retraining gave (results_retrain.c). */
+int bk__add_retrained(const struct bk_plan *p, struct bk_report *out, struct bk_error *err);
 
 /* Numbers that are kept in the store because the bootstrap of a large table takes seconds (result_cache.c). */
 

@@ -1,61 +1,44 @@
 /*
- * One architecture trained alone: the truth of a space that has no published table. The recipe is NATS-Bench's
- * (Dong et al. 2021): SGD with Nesterov momentum 0.9, weight decay 5e-4 on every parameter, cosine to 0, cross
- * entropy, running statistics with momentum 0.1; all training images, top-1 on the test images with the last weights.
+ * One architecture trained alone by a recipe: the truth of a space that has no published table, and the retraining of
+ * what was found. Weights start from a seed, all training images are used, the last weights (and their moving average)
+ * are tested. Everything random is a function of the seed and the step, so a run continues with the same bytes.
  */
-#include "pipeline/child.h"
+#include "pipeline/standalone.h"
 
 #include <bosskit/file.h>
-#include <bosskit/optim.h>
-#include <bosskit/random.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define NORM_MOMENTUM 0.1
-#define NORM_EPS 1e-5
 #define LOOK_EVERY 20           /* steps between two looks at the loss */
-
-struct alone {
-    struct bk_stage_job *job;
-    const struct bk_truth_options *o;
-    struct bk_arch arch;
-    int32_t n_classes;
-    struct bk_net net;
-    struct bk_weights *weights;
-    struct bk_optim *optim;
-    struct bk_tape *tape;
-    struct bk_loader *train;
-    int64_t step, n_steps, batches;
-    bool dirty;                 /* a checkpoint was taken in half */
-};
 
 /* ---- opening --------------------------------------------------------------------------------------------- */
 
-static int open_loader(const struct alone *a, const struct bk_split *split, const struct bk_augment *augment, bool train,
-                       struct bk_loader **out, struct bk_error *err)
+int bk__alone_loader(const struct bk__alone *a, const struct bk_split *split, const struct bk_augment *view, bool train,
+                     int32_t batch, struct bk_loader **out, struct bk_error *err)
 {
     const struct bk_dataset_info *info = &a->job->data.data.info;
     struct bk_loader_config *c = bk_zalloc(sizeof *c);
     if (!c)
         return bk_fail(err, BK_ENOMEM, "out of memory for a loader");
     c->split = split;
-    c->batch = (int32_t)a->o->batch;
+    c->batch = batch;
     c->n_views = 1;
-    c->view[0] = *augment;
+    c->view[0] = *view;
     memcpy(c->view[0].mean, info->alone_mean, sizeof info->alone_mean);
     memcpy(c->view[0].std, info->alone_std, sizeof info->alone_std);
-    c->seed = (uint64_t)a->o->seed;
+    c->seed = a->seed;
     c->shuffle = train;
     c->fixed_views = !train;
     c->threads = a->job->data.data.threads;
+    if (train)
+        bk__recipe_loader(a->recipe, a->n_classes, c);
     int rc = bk_loader_new(c, out, err);
     bk_free(c);
     return rc;
 }
 
-static int train_all_slots(struct alone *a, struct bk_error *err)
+static int train_all_slots(struct bk__alone *a, struct bk_error *err)
 {
     for (int32_t i = 0; i < a->net.n; i++) {
         uint32_t role = a->net.slot[i].role;
@@ -65,50 +48,64 @@ static int train_all_slots(struct alone *a, struct bk_error *err)
     return BK_OK;
 }
 
-static int open_alone(struct alone *a, struct bk_error *err)
+int bk__alone_open(struct bk__alone *a, struct bk_error *err)
+{
+    struct bk_device *device = a->job->device.device;
+    uint32_t dtype = bk_dtype_accum(a->job->env->dtype);
+    const struct bk_optim_config optim = bk__recipe_optim(a->recipe);
+
+    BK_TRY(bk_weights_new(device, &a->net, dtype, &a->weights, err));
+    BK_TRY(bk_weights_init(a->weights, a->seed, err));
+    BK_TRY(train_all_slots(a, err));
+    BK_TRY(bk_optim_new(a->weights, &optim, &a->optim, err));
+    if (a->recipe->ema > 0) {
+        BK_TRY(bk_weights_new(device, &a->net, dtype, &a->average, err));
+        BK_TRY(bk_weights_copy(a->average, a->weights, err));
+    }
+    return bk_tape_new(device, &a->tape, err);
+}
+
+static int open_alone(struct bk__alone *a, struct bk_error *err)
 {
     const struct bk_space *space = &a->job->row->space;
-    struct bk_device *device = a->job->device.device;
-    const struct bk_optim_config sgd = { .kind = BK_SGD, .exclude = BK_EXCLUDE_NONE, .momentum = a->o->momentum,
-                                         .weight_decay = a->o->weight_decay, .nesterov = a->o->nesterov };
-    const char *text = json_string_value(json_object_get(a->job->spec, "arch"));
 
-    BK_TRY(bk_space_parse(space, text ? text : "", &a->arch, err));
+    BK_TRY(bk_space_parse(space, a->name, &a->arch, err));
     BK_TRY(space->iface->alone(space->state, &a->arch, a->n_classes, &a->net, err));
-    BK_TRY(bk_weights_new(device, &a->net, bk_dtype_accum(a->job->env->dtype), &a->weights, err));
-    BK_TRY(bk_weights_init(a->weights, (uint64_t)a->o->seed, err));
-    BK_TRY(train_all_slots(a, err));
-    BK_TRY(bk_optim_new(a->weights, &sgd, &a->optim, err));
-    BK_TRY(bk_tape_new(device, &a->tape, err));
-    BK_TRY(open_loader(a, &a->job->data.full, &a->job->data.data.alone, true, &a->train, err));
+    BK_TRY(bk__alone_open(a, err));
+    a->view = a->job->data.data.alone;
+    bk__recipe_augment(a->recipe, &a->view);
+    BK_TRY(bk__alone_loader(a, &a->job->data.full, &a->view, true, (int32_t)a->recipe->batch, &a->train, err));
     a->batches = bk_loader_batches(a->train);
-    a->n_steps = a->batches * a->o->epochs;
+    a->per_epoch = (a->batches + a->recipe->accumulate - 1) / a->recipe->accumulate;
+    a->n_steps = a->per_epoch * a->recipe->epochs;
     return BK_OK;
 }
 
-static void close_alone(struct alone *a)
+void bk__alone_close(struct bk__alone *a)
 {
     bk_loader_free(a->train);
     bk_tape_free(a->tape);
     bk_optim_free(a->optim);
+    bk_weights_free(a->average);
     bk_weights_free(a->weights);
     bk_net_release(&a->net);
     a->train = NULL;
     a->tape = NULL;
     a->optim = NULL;
+    a->average = NULL;
     a->weights = NULL;
 }
 
-/* ---- one batch ---------------------------------------------------------------------------------------------- */
+/* ---- one step ------------------------------------------------------------------------------------------------ */
 
-static int forward(struct alone *a, const struct bk_batch *b, bool train, struct bk_tensor **logits,
-                   struct bk_error *err)
+int bk__alone_forward(struct bk__alone *a, struct bk_weights *weights, const struct bk_batch *b, int32_t size, bool train,
+                      uint64_t draw, struct bk_tensor **logits, struct bk_error *err)
 {
     const struct bk_space *space = &a->job->row->space;
-    struct bk_forward f = { .tape = a->tape, .weights = a->weights, .dtype = a->job->env->dtype,
+    struct bk_forward f = { .tape = a->tape, .weights = weights, .dtype = a->job->env->dtype,
                             .norm_mode = train ? BK_NORM_BATCH : BK_NORM_RUNNING,
-                            .norm_momentum = train ? NORM_MOMENTUM : 0, .norm_eps = NORM_EPS };
-    int32_t size = a->job->data.data.alone.size;
+                            .norm_momentum = train ? a->recipe->norm_momentum : 0, .norm_eps = a->recipe->norm_eps,
+                            .seed = a->seed, .step = draw, .training = train };
     const int64_t dim[4] = { b->n, size, size, 3 };
     struct bk_tensor *x;
 
@@ -119,46 +116,103 @@ static int forward(struct alone *a, const struct bk_batch *b, bool train, struct
     return space->iface->alone_run(space->state, &f, &a->arch, a->n_classes, x, logits, err);
 }
 
-static int read_loss(const struct bk_tensor *loss, double *out, struct bk_error *err)
+static int soft_loss(struct bk__alone *a, const struct bk_batch *b, struct bk_tensor *logits, struct bk_tensor **loss,
+                     struct bk_error *err)
+{
+    const int64_t dim[2] = { b->n, a->n_classes };
+    struct bk_tensor *target;
+    BK_TRY(bk_tape_tensor(a->tape, bk_dtype_accum(a->job->env->dtype), 2, dim, &target, err));
+    BK_TRY(bk_tensor_write_f32(target, b->target, err));
+    return bk_soft_cross_entropy(a->tape, logits, target, loss, err);
+}
+
+static int loss_of(struct bk__alone *a, const struct bk_batch *b, struct bk_tensor *logits, struct bk_tensor **loss,
+                   struct bk_error *err)
+{
+    const struct bk_cross_entropy_attr attr = { a->recipe->label_smoothing };
+    const int64_t n = b->n;
+    struct bk_tensor *labels;
+
+    if (b->target)
+        return soft_loss(a, b, logits, loss, err);
+    BK_TRY(bk_tape_tensor(a->tape, BK_I32, 1, &n, &labels, err));
+    BK_TRY(bk_tensor_write(labels, b->label, err));
+    return bk_cross_entropy(a->tape, logits, labels, &attr, loss, err);
+}
+
+static int read_loss(const struct bk__alone *a, const struct bk_tensor *loss, double *out, struct bk_error *err)
 {
     BK_TRY(bk_tensor_read_f64(loss, out, err));
     if (!isfinite(*out))
-        return bk_fail(err, BK_ENUMERIC, "the loss is not finite; a lower truth.lr may help");
+        return bk_fail(err, BK_ENUMERIC, "the loss is not finite; a lower %s.lr may help", a->where);
     return BK_OK;
 }
 
-static int train_step(struct alone *a, double *loss_value, struct bk_error *err)
+/* Weights and statistics alike, as timm's ModelEma and TensorFlow's EfficientNet do. */
+static int average(struct bk__alone *a, struct bk_error *err)
 {
-    const struct bk_cross_entropy_attr attr = { a->o->label_smoothing };
-    struct bk_tensor *logits, *labels, *loss;
-    struct bk_batch b;
+    double keep = bk__recipe_ema(a->recipe, a->step);
+    if (!a->average)
+        return BK_OK;
+    for (int32_t i = 0; i < a->net.n; i++)
+        BK_TRY(bk_blend(bk_weights_get(a->average, i), keep, bk_weights_get(a->weights, i), 1 - keep, err));
+    bk_weights_changed(a->average);
+    return BK_OK;
+}
 
-    BK_TRY(bk_loader_next(a->train, &b, err));
-    BK_TRY(forward(a, &b, true, &logits, err));
-    const int64_t n = b.n;
-    BK_TRY(bk_tape_tensor(a->tape, BK_I32, 1, &n, &labels, err));
-    BK_TRY(bk_tensor_write(labels, b.label, err));
-    BK_TRY(bk_cross_entropy(a->tape, logits, labels, &attr, &loss, err));
-    BK_TRY(bk_tape_backward(a->tape, loss, 1.0, err));
-    BK_TRY(bk_optim_step(a->optim, a->o->lr * bk_schedule_cosine((double)a->step, (double)a->n_steps), err));
+int bk__alone_add_gradient(struct bk__alone *a, const struct bk_batch *b, uint64_t draw, double scale, double *loss_value,
+                           struct bk_error *err)
+{
+    struct bk_tensor *logits, *loss;
+    BK_TRY(bk__alone_forward(a, a->weights, b, a->view.size, true, draw, &logits, err));
+    BK_TRY(loss_of(a, b, logits, &loss, err));
+    BK_TRY(bk_tape_backward(a->tape, loss, scale, err));
+    return loss_value ? read_loss(a, loss, loss_value, err) : BK_OK;
+}
+
+int bk__alone_update(struct bk__alone *a, struct bk_error *err)
+{
+    BK_TRY(bk_optim_step(a->optim, bk__recipe_lr(a->recipe, a->step, a->per_epoch), err));
     BK_TRY(bk_weights_zero_grad(a->weights, err));
+    BK_TRY(average(a, err));
     a->step++;
-    if (a->step % LOOK_EVERY == 0 || a->step == a->n_steps) {
-        BK_TRY(read_loss(loss, loss_value, err));
-        bk_log(BK_LOG_TRACE, "step %lld: loss %.4f", (long long)a->step, *loss_value);
+    return BK_OK;
+}
+
+/** One step from all its batches; *loss_value is set when it is time to look. */
+static int train_step(struct bk__alone *a, double *loss_value, struct bk_error *err)
+{
+    int64_t first = a->step % a->per_epoch * a->recipe->accumulate, left = a->batches - first;
+    int64_t n = left < a->recipe->accumulate ? left : a->recipe->accumulate;
+    bool look = (a->step + 1) % LOOK_EVERY == 0 || a->step + 1 == a->n_steps;
+    double sum = 0, one = 0;
+
+    for (int64_t k = 0; k < n; k++) {
+        struct bk_batch b;
+        BK_TRY(bk_loader_next(a->train, &b, err));
+        BK_TRY(bk__alone_add_gradient(a, &b, (uint64_t)(a->step * a->recipe->accumulate + k), 1.0 / (double)n,
+                                      look ? &one : NULL, err));
+        sum += one / (double)n;
+    }
+    BK_TRY(bk__alone_update(a, err));
+    if (look) {
+        *loss_value = sum;
+        bk_log(BK_LOG_TRACE, "step %lld: loss %.4f", (long long)a->step, sum);
     }
     return BK_OK;
 }
 
 /* ---- training ------------------------------------------------------------------------------------------------- */
 
-static int save(struct alone *a, struct bk_error *err)
+static int save(struct bk__alone *a, struct bk_error *err)
 {
     struct bk_bundle *b = NULL;
     BK_TRY(bk_bundle_new(&b, err));
     int rc = bk_weights_save(a->weights, "w.", b, err);
     if (!rc)
         rc = bk_optim_save(a->optim, "o.", b, err);
+    if (!rc && a->average)
+        rc = bk_weights_save(a->average, "e.", b, err);
     if (!rc)
         rc = bk_bundle_put_i64(b, "step", a->step, err);
     if (!rc)
@@ -169,7 +223,7 @@ static int save(struct alone *a, struct bk_error *err)
 
 static int load(void *user, const struct bk_bundle *b, struct bk_error *err)
 {
-    struct alone *a = user;
+    struct bk__alone *a = user;
     int64_t step;
     a->dirty = true;
     BK_TRY(bk_bundle_i64(b, "step", &step, err));
@@ -177,13 +231,16 @@ static int load(void *user, const struct bk_bundle *b, struct bk_error *err)
         return bk_fail(err, BK_EDATA, "step %lld is outside 0..%lld", (long long)step, (long long)a->n_steps);
     BK_TRY(bk_weights_load(a->weights, "w.", b, false, err));
     BK_TRY(bk_optim_load(a->optim, "o.", b, err));
-    BK_TRY(bk_loader_seek(a->train, (int32_t)(step / a->batches), (int32_t)(step % a->batches), err));
+    if (a->average)
+        BK_TRY(bk_weights_load(a->average, "e.", b, false, err));
+    BK_TRY(bk_loader_seek(a->train, (int32_t)(step / a->per_epoch),
+                          (int32_t)(step % a->per_epoch * a->recipe->accumulate), err));
     a->step = step;
     a->dirty = false;
     return BK_OK;
 }
 
-static int train(struct alone *a, struct bk_error *err)
+static int train(struct bk__alone *a, struct bk_error *err)
 {
     double saved = bk_now(), told = saved, loss = NAN;
     while (a->step < a->n_steps) {
@@ -207,81 +264,76 @@ static int train(struct alone *a, struct bk_error *err)
     return BK_OK;
 }
 
-/* ---- testing ---------------------------------------------------------------------------------------------------- */
-
-static int32_t count_right(const float *logits, const int32_t *label, int32_t n, int32_t n_classes)
+/** From the newest checkpoint, or from the start, to the last step. */
+static int open_and_train(struct bk__alone *a, struct bk_error *err)
 {
-    int32_t right = 0;
-    for (int32_t i = 0; i < n; i++) {
-        const float *row = logits + (size_t)i * (size_t)n_classes;
-        int32_t best = 0;
-        for (int32_t c = 1; c < n_classes; c++)
-            best = row[c] > row[best] ? c : best;
-        right += best == label[i];
+    bool resumed = false;
+    BK_TRY(open_alone(a, err));
+    BK_TRY(bk__checkpoint_load(a->job->dir, load, a, &resumed, err));
+    if (a->dirty && !resumed) {
+        bk__alone_close(a);
+        a->step = 0;
+        a->dirty = false;
+        BK_TRY(open_alone(a, err));
     }
-    return right;
+    return train(a, err);
 }
 
-static int test(struct alone *a, double *top1, struct bk_error *err)
-{
-    const struct bk_split *split = &a->job->data.data.test;
-    float *logits = bk_alloc((size_t)a->o->batch * (size_t)a->n_classes * sizeof *logits);
-    struct bk_loader *loader = NULL;
-    int64_t right = 0, seen = 0;
-    int rc = logits ? open_loader(a, split, &a->job->data.data.plain, false, &loader, err)
-                    : bk_fail(err, BK_ENOMEM, "out of memory for logits");
-
-    for (int32_t i = 0, n = rc ? 0 : bk_loader_batches(loader); !rc && i < n; i++) {
-        struct bk_tensor *y;
-        struct bk_batch b;
-        rc = bk_loader_next(loader, &b, err);
-        if (!rc)
-            rc = forward(a, &b, false, &y, err);
-        if (!rc)
-            rc = bk_tensor_read_f32(y, logits, err);
-        if (!rc) {
-            right += count_right(logits, b.label, b.n, a->n_classes);
-            seen += b.n;
-        }
-    }
-    if (!rc)
-        *top1 = seen ? 100.0 * (double)right / (double)seen : 0;
-    bk_loader_free(loader);
-    bk_free(logits);
-    return rc;
-}
-
-static int write_result(const struct alone *a, double top1, struct bk_error *err)
-{
-    const char *name = json_string_value(json_object_get(a->job->spec, "arch"));
-    struct bk_text path = BK_TEXT_INIT;
-    bk_text_addf(&path, "%s/result.csv", a->job->dir);
-    int rc = bk__pairs_write(bk_text_get(&path), "arch,top1", &name, &top1, 1, err);
-    bk_text_release(&path);
-    return rc;
-}
+/* ---- the stages -------------------------------------------------------------------------------------------------- */
 
 int bk__stage_alone(struct bk_stage_job *job, struct bk_error *err)
 {
-    struct alone a = { .job = job, .o = &job->row->truth, .n_classes = job->data.data.info.n_classes,
-                       .net = BK_NET_INIT };
-    bool resumed = false;
-    double top1 = 0;
-    int rc = open_alone(&a, err);
+    const char *name = json_string_value(json_object_get(job->spec, "arch"));
+    struct bk__alone a = { .job = job, .recipe = &job->row->truth_recipe, .where = "truth",
+                           .seed = (uint64_t)job->row->truth.seed, .n_classes = job->data.data.info.n_classes,
+                           .net = BK_NET_INIT };
+    struct bk__test_counts counts;
 
+    snprintf(a.name, sizeof a.name, "%s", name ? name : "");
+    int rc = open_and_train(&a, err);
     if (!rc)
-        rc = bk__checkpoint_load(job->dir, load, &a, &resumed, err);
-    if (!rc && a.dirty && !resumed) {
-        close_alone(&a);
-        a.step = 0;
-        rc = open_alone(&a, err);
-    }
+        rc = bk__alone_test(&a, a.average ? a.average : a.weights, 0, (int32_t)a.recipe->batch, &counts, err);
     if (!rc)
-        rc = train(&a, err);
+        rc = bk__alone_write_truth(&a, &counts, err);
+    bk__alone_close(&a);
+    return rc;
+}
+
+/** The architecture that the search stage found. */
+static int read_found(const char *path, char *name, size_t size, struct bk_error *err)
+{
+    char *data = NULL;
+    size_t n = 0;
+    BK_TRY(bk_file_read(path, 1u << 20, &data, &n, err));
+    json_t *o = json_loadb(data, n, 0, NULL);
+    const char *arch = json_string_value(json_object_get(o, "arch"));
+    int rc = arch && strlen(arch) < size ? BK_OK : bk_fail(err, BK_EDATA, "'%s' is damaged", path);
     if (!rc)
-        rc = test(&a, &top1, err);
+        snprintf(name, size, "%s", arch);
+    json_decref(o);
+    bk_free(data);
+    return rc;
+}
+
+int bk__stage_retrain(struct bk_stage_job *job, struct bk_error *err)
+{
+    const struct bk_retrain_options *o = &job->row->retrain;
+    const char *found = json_string_value(json_object_get(job->spec, "found"));
+    struct bk__alone a = { .job = job, .recipe = &job->row->retrain_recipe, .where = "retrain", .seed = (uint64_t)o->seed,
+                           .n_classes = job->data.data.info.n_classes, .net = BK_NET_INIT };
+    struct bk__test_counts last, mean;
+    int32_t batch = (int32_t)(o->eval_batch ? o->eval_batch : a.recipe->batch), size = (int32_t)o->eval_size;
+
+    snprintf(a.name, sizeof a.name, "%s", o->arch);
+    int rc = found ? read_found(found, a.name, sizeof a.name, err) : BK_OK;
     if (!rc)
-        rc = write_result(&a, top1, err);
-    close_alone(&a);
+        rc = open_and_train(&a, err);
+    if (!rc)
+        rc = bk__alone_test(&a, a.weights, size, batch, &last, err);
+    if (!rc && a.average)
+        rc = bk__alone_test(&a, a.average, size, batch, &mean, err);
+    if (!rc)
+        rc = bk__alone_write_retrained(&a, &last, a.average ? &mean : NULL, size, err);
+    bk__alone_close(&a);
     return rc;
 }

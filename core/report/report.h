@@ -66,6 +66,21 @@ struct bk_report_arch {
     int32_t n_layers;
 };
 
+struct bk_report_counts {
+    int64_t n, top1, top5;              /* test images, and how many were right; n = 0: there are none */
+};
+
+/** An architecture that was trained alone as a result. */
+struct bk_report_retrained {
+    char *row, *arch, *settings;
+    char *failure;                      /* NULL, or why there are no results */
+    char *counter_name, *source;
+    struct bk_report_counts last, average;      /* last weights; their moving average */
+    double params, macs, counter;       /* multiply-adds at cost_size pixels */
+    int32_t cost_size, eval_size;
+    double published[4];                /* top-1, top-5, parameters, multiply-adds; NaN: not published */
+};
+
 struct bk_report {
     char *name, *title, *version;
     char *device;                       /* "cpu: AMD ..., oneDNN ..." */
@@ -75,6 +90,8 @@ struct bk_report {
     size_t n_pairs;
     struct bk_report_arch *arch;
     size_t n_archs;
+    struct bk_report_retrained *retrained;
+    size_t n_retrained;
 };
 
 BK_API void bk_report_release(struct bk_report *r);
@@ -111,6 +128,16 @@ void bk__archs_markdown(const struct bk_report *r, struct bk_text *out);
 void bk__archs_csv(const struct bk_report *r, struct bk_text *out);
 void bk__archs_tex(const struct bk_report *r, struct bk_text *out);
 void bk__archs_html(const struct bk_report *r, struct bk_text *out);
+
+/* Retrained architectures (report_retrain.c); nothing is added when there are none. */
+void bk__retrained_text(const struct bk_report *r, struct bk_text *out);
+void bk__retrained_markdown(const struct bk_report *r, struct bk_text *out);
+void bk__retrained_csv(const struct bk_report *r, struct bk_text *out);
+void bk__retrained_tex(const struct bk_report *r, struct bk_text *out);
+void bk__retrained_html(const struct bk_report *r, struct bk_text *out);
+json_t *bk__retrained_save(const struct bk_report *r);
+int bk__retrained_load(struct bk_report *r, const json_t *list, struct bk_error *err);
+void bk__retrained_release(struct bk_report *r);
 
 /** Op and scale of every layer as a stand-alone SVG (report_draw.c). */
 void bk__report_drawing(const struct bk_report_arch *a, struct bk_text *out);

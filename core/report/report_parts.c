@@ -188,6 +188,8 @@ void bk__report_parts_save(const struct bk_report *r, json_t *o)
         json_object_set(o, "pairs", pairs);
     if (r->n_archs)
         json_object_set(o, "architectures", archs);
+    if (r->n_retrained)
+        json_object_set_new(o, "retrained", bk__retrained_save(r));
     json_decref(pairs);
     json_decref(archs);
 }
@@ -195,6 +197,7 @@ void bk__report_parts_save(const struct bk_report *r, json_t *o)
 int bk__report_parts_load(struct bk_report *r, const json_t *o, struct bk_error *err)
 {
     BK_TRY(load_pairs(r, json_object_get(o, "pairs"), err));
+    BK_TRY(bk__retrained_load(r, json_object_get(o, "retrained"), err));
     return load_archs(r, json_object_get(o, "architectures"), err);
 }
 
@@ -213,6 +216,7 @@ void bk__report_parts_release(struct bk_report *r)
         bk_free(a->source);
         bk_free(a->layer);
     }
+    bk__retrained_release(r);
     bk_free(r->pair);
     bk_free(r->arch);
 }

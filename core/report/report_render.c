@@ -136,6 +136,7 @@ void bk__report_html(const struct bk_report *r, struct bk_text *out)
         html_table(r, out);
     bk__pairs_html(r, out);
     bk__archs_html(r, out);
+    bk__retrained_html(r, out);
     bk_text_add(out, "<p><small>Correlations: higher rating is better. Intervals: 95 % bootstrap over architectures. bosskit ");
     bk__report_escape(out, r->version);
     bk_text_add(out, "; ");
@@ -222,6 +223,7 @@ static int render_parts(const struct bk_report *r, const char *dir, struct bk_er
         void (*make)(const struct bk_report *r, struct bk_text *out);
     } part[] = { { "tables/pairs.csv", bk__pairs_csv },
                  { "tables/architectures.csv", bk__archs_csv },
+                 { "tables/retrained.csv", bk__retrained_csv },
                  { "tables/convergence.csv", bk__curves_csv } };
     for (size_t i = 0; i < BK_ARRAY_LEN(part); i++) {
         struct bk_text t = BK_TEXT_INIT;

@@ -164,6 +164,7 @@ void bk_report_text(const struct bk_report *r, struct bk_text *out)
         text_table(r, out);
     bk__pairs_text(r, out);
     bk__archs_text(r, out);
+    bk__retrained_text(r, out);
     add_notes(r, "", out);
     if (r->device && r->device[0])
         bk_text_addf(out, "device: %s\n", r->device);
@@ -201,6 +202,7 @@ void bk__report_markdown(const struct bk_report *r, struct bk_text *out)
         bk_text_add(out, "\n");
     bk__pairs_markdown(r, out);
     bk__archs_markdown(r, out);
+    bk__retrained_markdown(r, out);
     add_notes(r, "- ", out);
 }
 
@@ -315,4 +317,5 @@ void bk__report_tex(const struct bk_report *r, struct bk_text *out)
         bk_text_add(out, "\\bottomrule\n\\end{tabular}\n");
     bk__pairs_tex(r, out);
     bk__archs_tex(r, out);
+    bk__retrained_tex(r, out);
 }

@@ -36,6 +36,9 @@ struct bk_interval {
     double low, high;
 };
 
+/** 95 % interval of a proportion when k of n trials succeeded (Wilson 1927); NaN unless 0 <= k <= n, n >= 1. */
+BK_API struct bk_interval bk_proportion_interval(int64_t k, int64_t n);
+
 struct bk_correlation_ci {
     struct bk_interval kendall_tau, spearman_rho, pearson_r;
 };
