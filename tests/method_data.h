@@ -49,30 +49,38 @@ static const struct bk_host world_host = { .struct_size = sizeof world_host,
                                            .cancelled = world_cancelled,
                                            .get_extension = world_extension };
 
+/* Images of `side` pixels instead; views crop and flip them. */
+static inline void world_use_images(struct world *w, int side, int n_train, int n_val)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    char option[3][32];
+    snprintf(option[0], sizeof option[0], "size=%d", side);
+    snprintf(option[1], sizeof option[1], "n_train=%d", n_train);
+    snprintf(option[2], sizeof option[2], "n_val=%d", n_val);
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_DATASET, "synthetic", OPTIONS("n_test=1", option[0], option[1], option[2]));
+    const struct bk_dataset_iface *d = bk_instance_iface(i);
+    BK_ASSERT_OK(d->open(i->state, w->cache, &err));
+    BK_ASSERT_OK(d->info(i->state, &w->data.info, &err));
+    BK_ASSERT_OK(d->split(i->state, "train", &w->data.train, &err));
+    BK_ASSERT_OK(d->split(i->state, "val", &w->data.val, &err));
+    BK_ASSERT_OK(bk_augment_named("cifar", side, &w->data.view1, &err));
+    w->data.view2 = w->data.alone = w->data.view1;
+    BK_ASSERT_OK(bk_augment_named("none", side, &w->data.plain, &err));
+}
+
 /* n_train training and n_val validation images of 8x8 pixels; views crop and flip them. */
 static inline void world_open(struct world *w, uint32_t dtype, int n_train, int n_val)
 {
     struct bk_error err = BK_ERROR_INIT;
-    char option[2][32];
     memset(w, 0, sizeof *w);
     fixture_open(&w->f);
     fixture_space(&w->f, "nats_ss", OPTIONS("widths=[4,6]", "pooled_width=8"), &w->space);
     struct bk_instance *i = fixture_get(&w->f, BK_KIND_SAMPLER, "fair", NULL);
     w->sampler = (struct bk_sampler){ bk_instance_iface(i), i->state, "fair" };
-    snprintf(option[0], sizeof option[0], "n_train=%d", n_train);
-    snprintf(option[1], sizeof option[1], "n_val=%d", n_val);
-    i = fixture_get(&w->f, BK_KIND_DATASET, "synthetic", OPTIONS("size=8", "n_test=1", option[0], option[1]));
-    const struct bk_dataset_iface *d = bk_instance_iface(i);
     snprintf(w->cache, sizeof w->cache, "%s/method-data-%d", bk_test_env("BK_TEST_BINARY"), (int)getpid());
     BK_ASSERT_OK(bk_make_dirs(w->cache, &err));
-    BK_ASSERT_OK(d->open(i->state, w->cache, &err));
     w->data.info.struct_size = sizeof w->data.info;
-    BK_ASSERT_OK(d->info(i->state, &w->data.info, &err));
-    BK_ASSERT_OK(d->split(i->state, "train", &w->data.train, &err));
-    BK_ASSERT_OK(d->split(i->state, "val", &w->data.val, &err));
-    BK_ASSERT_OK(bk_augment_named("cifar", 8, &w->data.view1, &err));
-    w->data.view2 = w->data.alone = w->data.view1;
-    BK_ASSERT_OK(bk_augment_named("none", 8, &w->data.plain, &err));
+    world_use_images(w, 8, n_train, n_val);
     BK_ASSERT_OK(bk_device_open(&bk_ref_backend, NULL, 0, BK_REFERENCE, 1, &w->device, &err));
     w->env = (struct bk_env){ .struct_size = sizeof w->env,
                               .dtype = dtype,

@@ -365,6 +365,35 @@ static void test_one_path(void)
     world_close(&w);
 }
 
+/* The same on another space: one path is all there is to average. */
+static void check_one_path(const char *space, const char *const *options, int side)
+{
+    struct world w;
+    double loss[2];
+    struct bk_bundle *r[2];
+    world_open(&w, BK_F32, 1, 1);
+    world_use_images(&w, side, 8, 1);
+    fixture_space(&w.f, space, options, &w.space);
+    struct bk_instance *i = fixture_get(&w.f, BK_KIND_SAMPLER, "uniform", NULL);
+    w.sampler = (struct bk_sampler){ bk_instance_iface(i), i->state, "uniform" };
+    r[0] = world_train(&w, "ensemble_bootstrap", OPTIONS("epochs=2", "batch=8", "accumulate=1", "hidden=8", "embed=6", "paths=1"), NULL, &loss[0]);
+    r[1] = world_train(&w, "naive_bootstrap", OPTIONS("epochs=2", "batch=8", "accumulate=1", "hidden=8", "embed=6", "paths=1"), NULL, &loss[1]);
+    check_same(r[0], r[1]);
+    CU_ASSERT_EQUAL(loss[0], loss[1]);
+    bk_bundle_free(r[0]);
+    bk_bundle_free(r[1]);
+    r[1] = world_train(&w, "naive_bootstrap", OPTIONS("epochs=2", "batch=8", "accumulate=1", "hidden=8", "embed=6", "paths=2"), NULL, &loss[1]);
+    CU_ASSERT(loss[0] != loss[1]);
+    bk_bundle_free(r[1]);
+    world_close(&w);
+}
+
+static void test_one_path_elsewhere(void)
+{
+    check_one_path("mbconv", OPTIONS("widths=[6,8]", "depths=[2,2]", "strides=[2,1]", "ops=[35,23]"), 16);
+    check_one_path("hytra", OPTIONS("width=16"), 32);
+}
+
 /* ---- stopping and going on ------------------------------------------------------------------------------------ */
 
 #define THREE_EPOCHS "epochs=3", "batch=6", "accumulate=5", "hidden=8", "embed=6"
@@ -415,5 +444,6 @@ static void test_refusals(void)
 BK_SUITE({ "gradient of the first block", test_gradient_of_first_block },
          { "gradient behind a prefix", test_gradient_behind_a_prefix }, { "learning rates", test_learning_rates },
          { "target follows", test_target_follows }, { "prefix", test_prefix }, { "one path", test_one_path },
+         { "one path of other spaces", test_one_path_elsewhere },
          { "resume gives the same bytes", test_resume }, { "no allocation", test_no_allocation },
          { "refusals", test_refusals })
