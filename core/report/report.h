@@ -139,8 +139,8 @@ json_t *bk__retrained_save(const struct bk_report *r);
 int bk__retrained_load(struct bk_report *r, const json_t *list, struct bk_error *err);
 void bk__retrained_release(struct bk_report *r);
 
-/** Op and scale of every layer as a stand-alone SVG (report_draw.c). */
-void bk__report_drawing(const struct bk_report_arch *a, struct bk_text *out);
+/** Op and scale of every layer as a stand-alone SVG (report_draw.c); an op has one colour in all drawings of `r`. */
+void bk__report_drawing(const struct bk_report *r, const struct bk_report_arch *a, struct bk_text *out);
 /** Correlations against epochs (report_curve.c): one line plot a row, one table of all rows. */
 void bk__report_curve(const struct bk_report_entry *e, struct bk_text *out);
 void bk__curves_csv(const struct bk_report *r, struct bk_text *out);
@@ -151,6 +151,8 @@ struct bk__axis {
 };
 /** Ticks at 1, 2 or 5 times a power of ten, about five of them; a margin on both sides. */
 struct bk__axis bk__axis_make(double low, double high);
+/** A tick's number with as many decimals as the ticks need. */
+void bk__axis_label(const struct bk__axis *a, double v, char buf[32]);
 /** The opening of an SVG of w x h with the style of all plots. */
 void bk__svg_open(struct bk_text *out, double w, double h);
 

@@ -76,7 +76,7 @@ static void add_sources(const struct bk_report *r, const char *bullet, struct bk
             counter = a->counter_name;
     }
     if (counter)
-        bk_text_addf(out, "%smultiply-adds: convolutions and linear maps, exactly; counter: the published convention '%s'\n",
+        bk_text_addf(out, "%smultiply-adds: convolutions, linear maps and attention, exactly; counter: the published convention '%s'\n",
                      bullet, counter);
 }
 

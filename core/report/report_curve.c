@@ -33,14 +33,17 @@ static double py(const struct bk__axis *a, double v)
 static void add_ticks(struct bk_text *out, const struct bk__axis *x, const struct bk__axis *y)
 {
     double step = x->step < 1 ? 1 : x->step;    /* epochs are whole */
-    for (double v = ceil(x->low / step) * step; v <= x->high; v += step)
+    char label[32];
+    for (double v = 0; v <= x->high; v += step)
         bk_text_addf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"g\"/><text x=\"%.1f\" y=\"%.1f\" "
                           "text-anchor=\"middle\">%.0f</text>\n",
                      px(x, v), TOP, px(x, v), H - BOTTOM, px(x, v), H - BOTTOM + 16, v);
-    for (double v = ceil(y->low / y->step) * y->step; v <= y->high; v += y->step)
+    for (double v = ceil(y->low / y->step) * y->step; v <= y->high; v += y->step) {
+        bk__axis_label(y, v, label);
         bk_text_addf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"g\"/><text x=\"%.1f\" y=\"%.1f\" "
-                          "text-anchor=\"end\">%.3g</text>\n",
-                     LEFT, py(y, v), W - RIGHT, py(y, v), LEFT - 6, py(y, v) + 4, fabs(v) < y->step / 1e6 ? 0 : v);
+                          "text-anchor=\"end\">%s</text>\n",
+                     LEFT, py(y, v), W - RIGHT, py(y, v), LEFT - 6, py(y, v) + 4, label);
+    }
 }
 
 static void add_line(struct bk_text *out, const struct bk_report_entry *e, int which, const struct bk__axis *x,

@@ -18,9 +18,10 @@
 static const char *const palette[] = { "#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756",
                                        "#72b7b2", "#eeca3b", "#9d755d", "#ff9da6", "#5f6b7a" };
 
-/** Distinct labels and scales, in the order in which a reader expects them. */
+/** Distinct labels of all drawings in alphabetical order, so that colours agree, and scales of this one. */
 struct kinds {
     const char *label[MAX_KINDS];
+    bool is_used[MAX_KINDS];    /* in this drawing */
     int n_labels;
     int32_t scale[MAX_KINDS];   /* ascending */
     int n_scales;
@@ -42,20 +43,44 @@ static int scale_of(const struct kinds *k, int32_t scale)
     return -1;
 }
 
-static void collect(const struct bk_report_arch *a, struct kinds *k)
+static void add_label(struct kinds *k, const char *label)
+{
+    if (label_of(k, label) >= 0 || k->n_labels == MAX_KINDS)
+        return;
+    int at = k->n_labels++;
+    for (; at > 0 && strcmp(k->label[at - 1], label) > 0; at--)
+        k->label[at] = k->label[at - 1];
+    k->label[at] = label;
+}
+
+static void add_scale(struct kinds *k, int32_t scale)
+{
+    if (scale_of(k, scale) >= 0 || k->n_scales == MAX_KINDS)
+        return;
+    int at = k->n_scales++;
+    for (; at > 0 && k->scale[at - 1] > scale; at--)
+        k->scale[at] = k->scale[at - 1];
+    k->scale[at] = scale;
+}
+
+static void collect(const struct bk_report *r, const struct bk_report_arch *a, struct kinds *k)
 {
     memset(k, 0, sizeof *k);
+    for (size_t j = 0; j < r->n_archs; j++)
+        for (int32_t i = 0; i < r->arch[j].n_layers; i++)
+            add_label(k, r->arch[j].layer[i].label);
     for (int32_t i = 0; i < a->n_layers; i++) {
-        const struct bk_drawn_layer *l = &a->layer[i];
-        if (label_of(k, l->label) < 0 && k->n_labels < MAX_KINDS)
-            k->label[k->n_labels++] = l->label;
-        if (scale_of(k, l->scale) >= 0 || k->n_scales == MAX_KINDS)
-            continue;
-        int at = k->n_scales++;
-        for (; at > 0 && k->scale[at - 1] > l->scale; at--)
-            k->scale[at] = k->scale[at - 1];
-        k->scale[at] = l->scale;
+        int kind = label_of(k, a->layer[i].label);
+        add_scale(k, a->layer[i].scale);
+        if (kind >= 0)
+            k->is_used[kind] = true;
     }
+}
+
+/** Labels beyond MAX_KINDS share a colour. */
+static const char *colour_of(int kind)
+{
+    return palette[(size_t)(kind < 0 ? MAX_KINDS : kind) % BK_ARRAY_LEN(palette)];
 }
 
 static double px(int32_t layer)
@@ -96,9 +121,8 @@ static void add_trace(const struct bk_report_arch *a, const struct kinds *k, str
     bk_text_add(out, "\"/>\n");
     for (int32_t i = 0; i < a->n_layers; i++) {
         const struct bk_drawn_layer *l = &a->layer[i];
-        int kind = label_of(k, l->label);
         bk_text_addf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\" stroke=\"#333\"><title>", px(i),
-                     py(k, l->scale), DISC, palette[(size_t)kind % BK_ARRAY_LEN(palette)]);
+                     py(k, l->scale), DISC, colour_of(label_of(k, l->label)));
         bk__report_escape(out, l->label);
         bk_text_addf(out, ", %d channels</title></circle>\n<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" font-size=\"9\" "
                           "fill=\"#555\">%d</text>\n",
@@ -112,13 +136,15 @@ static double add_legend(const struct kinds *k, double width, double y, struct b
     double x = LEFT;
     for (int i = 0; i < k->n_labels; i++) {
         double need = 30 + 7.0 * (double)strlen(k->label[i]);
+        if (!k->is_used[i])
+            continue;
         if (x + need > width && x > LEFT) {
             x = LEFT;
             y += 20;
         }
         if (out) {
             bk_text_addf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"6\" fill=\"%s\" stroke=\"#333\"/><text x=\"%.1f\" y=\"%.1f\">",
-                         x + 6, y, palette[(size_t)i % BK_ARRAY_LEN(palette)], x + 17, y + 4);
+                         x + 6, y, colour_of(i), x + 17, y + 4);
             bk__report_escape(out, k->label[i]);
             bk_text_add(out, "</text>\n");
         }
@@ -127,10 +153,10 @@ static double add_legend(const struct kinds *k, double width, double y, struct b
     return y;
 }
 
-void bk__report_drawing(const struct bk_report_arch *a, struct bk_text *out)
+void bk__report_drawing(const struct bk_report *r, const struct bk_report_arch *a, struct bk_text *out)
 {
     struct kinds k;
-    collect(a, &k);
+    collect(r, a, &k);
     double width = LEFT + STEP_X * a->n_layers + 20, legend = TOP + STEP_Y * k.n_scales + 55;
     if (width < 360)
         width = 360;

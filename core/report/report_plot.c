@@ -1,6 +1,6 @@
 /*
  * A scatter plot as SVG: truth to the right, rating upwards, one dot an architecture, correlations in the corner. The
- * file is self-contained and the same for the same points. Many points are drawn as one path to keep files small.
+ * file is self-contained and the same for the same points. Many points are drawn as a few paths, darker where they are dense.
  */
 #include "report/report.h"
 
@@ -14,6 +14,10 @@
 #define RIGHT 15.0
 #define TOP 30.0
 #define BOTTOM 50.0
+#define SQUARE 5.0              /* of the density */
+#define N_SQUARES 96            /* W / SQUARE */
+#define N_LEVELS 6
+#define FEW 500                 /* points drawn one by one */
 
 void bk__report_escape(struct bk_text *out, const char *s)
 {
@@ -55,6 +59,15 @@ struct bk__axis bk__axis_make(double low, double high)
     return a;
 }
 
+void bk__axis_label(const struct bk__axis *a, double v, char buf[32])
+{
+    int decimals = (int)ceil(-log10(a->step) - 1e-9);
+    if (decimals > 9 || a->step >= 1e6)
+        snprintf(buf, 32, "%.6g", v);
+    else
+        snprintf(buf, 32, "%.*f", decimals > 0 ? decimals : 0, fabs(v) < a->step / 1e6 ? 0 : v);
+}
+
 static bool drawn(const struct bk_report_point *p)
 {
     return isfinite(p->rating) && isfinite(p->truth);
@@ -72,28 +85,108 @@ static double py(const struct bk__axis *a, double v)
 
 static void add_ticks(struct bk_text *out, const struct bk__axis *x, const struct bk__axis *y)
 {
-    for (double v = ceil(x->low / x->step) * x->step; v <= x->high; v += x->step)
+    char label[32];
+    for (double v = ceil(x->low / x->step) * x->step; v <= x->high; v += x->step) {
+        bk__axis_label(x, v, label);
         bk_text_addf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"g\"/><text x=\"%.1f\" y=\"%.1f\" "
-                          "text-anchor=\"middle\">%.6g</text>\n",
-                     px(x, v), TOP, px(x, v), H - BOTTOM, px(x, v), H - BOTTOM + 16, fabs(v) < x->step / 1e6 ? 0 : v);
-    for (double v = ceil(y->low / y->step) * y->step; v <= y->high; v += y->step)
+                          "text-anchor=\"middle\">%s</text>\n",
+                     px(x, v), TOP, px(x, v), H - BOTTOM, px(x, v), H - BOTTOM + 16, label);
+    }
+    for (double v = ceil(y->low / y->step) * y->step; v <= y->high; v += y->step) {
+        bk__axis_label(y, v, label);
         bk_text_addf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"g\"/><text x=\"%.1f\" y=\"%.1f\" "
-                          "text-anchor=\"end\">%.6g</text>\n",
-                     LEFT, py(y, v), W - RIGHT, py(y, v), LEFT - 6, py(y, v) + 4, fabs(v) < y->step / 1e6 ? 0 : v);
+                          "text-anchor=\"end\">%s</text>\n",
+                     LEFT, py(y, v), W - RIGHT, py(y, v), LEFT - 6, py(y, v) + 4, label);
+    }
+}
+
+/* ---- points ------------------------------------------------------------------------------------------------- */
+
+/** How many points lie in each small square: what many points on top of each other would otherwise hide. */
+struct density {
+    uint32_t count[N_SQUARES * N_SQUARES];
+    uint32_t most;
+};
+
+static uint32_t *square_of(struct density *d, double at_x, double at_y)
+{
+    int i = (int)(at_x / SQUARE), j = (int)(at_y / SQUARE);
+    return &d->count[(j < 0 ? 0 : j >= N_SQUARES ? N_SQUARES - 1 : j) * N_SQUARES +
+                     (i < 0 ? 0 : i >= N_SQUARES ? N_SQUARES - 1 : i)];
+}
+
+static void measure(struct density *d, const struct bk_report_entry *e, const struct bk__axis *x, const struct bk__axis *y)
+{
+    memset(d, 0, sizeof *d);
+    for (size_t i = 0; i < e->n_points; i++) {
+        if (!drawn(&e->point[i]))
+            continue;
+        uint32_t *n = square_of(d, px(x, e->point[i].truth), py(y, e->point[i].rating));
+        d->most = ++*n > d->most ? *n : d->most;
+    }
+}
+
+/** 0 for lonely points, N_LEVELS - 1 for the fullest square; equal ratios of density are equal steps. */
+static int level_of(const struct density *d, uint32_t n)
+{
+    int level = (int)(N_LEVELS * log((double)n) / (log((double)d->most) + 1e-9));
+    return level < N_LEVELS ? level : N_LEVELS - 1;
+}
+
+/** Dense places last and darker, one path a level. */
+static void add_many(struct bk_text *out, const struct bk_report_entry *e, const struct bk__axis *x, const struct bk__axis *y,
+                     double size)
+{
+    static const char *const colour[N_LEVELS] = { "#93b7e0", "#6b9bd1", "#4a7fbd", "#2f63a3", "#1a4785", "#0a2c63" };
+    struct density d;
+    measure(&d, e, x, y);
+    for (int level = 0; level < N_LEVELS; level++) {
+        bool any = false;
+        for (size_t i = 0; i < e->n_points; i++) {
+            const struct bk_report_point *p = &e->point[i];
+            if (!drawn(p) || level_of(&d, *square_of(&d, px(x, p->truth), py(y, p->rating))) != level)
+                continue;
+            bk_text_addf(out, "%sM%.1f %.1fh0", any ? "" : "<path d=\"", px(x, p->truth), py(y, p->rating));
+            any = true;
+        }
+        if (any)
+            bk_text_addf(out, "\" stroke=\"%s\" stroke-width=\"%.1f\" stroke-linecap=\"round\" fill=\"none\"/>\n",
+                         colour[level], size);
+    }
+}
+
+static void add_few(struct bk_text *out, const struct bk_report_entry *e, const struct bk__axis *x, const struct bk__axis *y)
+{
+    for (size_t i = 0; i < e->n_points; i++) {
+        const struct bk_report_point *p = &e->point[i];
+        if (!drawn(p))
+            continue;
+        bk_text_addf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"#2b6cb0\" fill-opacity=\"0.75\"><title>",
+                     px(x, p->truth), py(y, p->rating));
+        bk__report_escape(out, p->arch);
+        bk_text_add(out, "</title></circle>\n");
+    }
+}
+
+/** A ring around what the search found, if it is among the points. */
+static void add_found(struct bk_text *out, const struct bk_report_entry *e, const struct bk__axis *x, const struct bk__axis *y)
+{
+    for (size_t i = 0; e->found_arch && i < e->n_points; i++) {
+        const struct bk_report_point *p = &e->point[i];
+        if (drawn(p) && strcmp(p->arch, e->found_arch) == 0)
+            bk_text_addf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"6\" fill=\"none\" stroke=\"#c05621\" stroke-width=\"2\">"
+                              "<title>found</title></circle>\n",
+                         px(x, p->truth), py(y, p->rating));
+    }
 }
 
 static void add_points(struct bk_text *out, const struct bk_report_entry *e, const struct bk__axis *x, const struct bk__axis *y)
 {
-    double size = e->n_points > 5000 ? 1.2 : e->n_points > 500 ? 2.5 : 5;
-    double opacity = e->n_points > 5000 ? 0.25 : e->n_points > 500 ? 0.5 : 0.8;
-    bk_text_addf(out, "<path d=\"");
-    for (size_t i = 0; i < e->n_points; i++) {
-        if (drawn(&e->point[i]))
-            bk_text_addf(out, "M%.1f %.1fh0", px(x, e->point[i].truth), py(y, e->point[i].rating));
-    }
-    bk_text_addf(out, "\" stroke=\"#2b6cb0\" stroke-width=\"%.1f\" stroke-linecap=\"round\" stroke-opacity=\"%.2f\" "
-                      "fill=\"none\"/>\n",
-                 size, opacity);
+    if (e->n_points > FEW)
+        add_many(out, e, x, y, e->n_points > 5000 ? 1.6 : 3);
+    else
+        add_few(out, e, x, y);
+    add_found(out, e, x, y);
 }
 
 static void add_caption(struct bk_text *out, const struct bk_report_entry *e)

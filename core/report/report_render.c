@@ -111,10 +111,10 @@ static void html_table(const struct bk_report *r, struct bk_text *out)
     bk_text_add(out, "</table>\n");
 }
 
-static void html_drawing(const struct bk_report_arch *a, struct bk_text *out)
+static void html_drawing(const struct bk_report *r, const struct bk_report_arch *a, struct bk_text *out)
 {
     bk_text_add(out, "<figure class=\"w\">");
-    bk__report_drawing(a, out);
+    bk__report_drawing(r, a, out);
     bk_text_add(out, "<figcaption><code>");
     bk__report_escape(out, a->arch);
     bk_text_add(out, "</code></figcaption></figure>\n");
@@ -148,7 +148,7 @@ void bk__report_html(const struct bk_report *r, struct bk_text *out)
     }
     for (size_t i = 0; i < r->n_archs; i++) {
         if (r->arch[i].n_layers)
-            html_drawing(&r->arch[i], out);
+            html_drawing(r, &r->arch[i], out);
     }
     bk_text_add(out, "</body></html>\n");
 }
@@ -279,7 +279,7 @@ static int render_plots(const struct bk_report *r, const char *dir, struct bk_er
         char name[400];
         if (!a->n_layers)
             continue;
-        bk__report_drawing(a, &t);
+        bk__report_drawing(r, a, &t);
         snprintf(name, sizeof name, "%s%s%s", a->row, a->is_found ? "" : "-", a->is_found ? "" : a->name);
         BK_TRY(write_plot(dir, a->is_found ? "found-" : "arch-", name, &t, err));
     }

@@ -12,6 +12,7 @@
 #include "hytra.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct bk_choice path_rules[] = { { "restricted", PATHS_RESTRICTED }, { "full", PATHS_FULL }, { NULL, 0 } };
@@ -113,6 +114,25 @@ static int score(const void *state, const char *name, const struct bk_arch *arch
     return bk_fail(err, BK_ENOTFOUND, "space 'hytra' has no score '%s', legal: supernet_macs", name);
 }
 
+static int draw(const void *state, const struct bk_arch *arch, struct bk_drawn_layer *out, int32_t cap, int32_t *n,
+                struct bk_error *err)
+{
+    const struct hytra *s = state;
+    BK_TRY(hytra_check(s, arch, err));
+    if (cap < N_BLOCKS * N_LAYERS)
+        return bk_fail(err, BK_EINVAL, "an architecture of this space has %d layers, there is room for %d", N_BLOCKS * N_LAYERS,
+                       (int)cap);
+    for (int32_t g = 0; g < N_BLOCKS * N_LAYERS; g++) {
+        int32_t op = arch->block[g / N_LAYERS].op[g % N_LAYERS], depth = op_depth(op);
+        out[g] = (struct bk_drawn_layer){ .block = g / N_LAYERS, .scale = 32 >> depth, .width = width_of(s, depth) };
+        if (depth == 0 && s->last_stride == 1)
+            out[g].scale = 16;
+        snprintf(out[g].label, sizeof out[g].label, "%s", op_is_attention(op) ? "ResAtt" : "ResConv");
+    }
+    *n = N_BLOCKS * N_LAYERS;
+    return BK_OK;
+}
+
 /* ---- the descriptor -------------------------------------------------------------------------------------------------- */
 
 static int supernet(void *state, struct bk_net *net, struct bk_error *err)
@@ -157,6 +177,7 @@ static const struct bk_space_iface iface = {
     .alone_run = hytra_alone_run,
     .score = score,
     .check = hytra_check,
+    .draw = draw,
 };
 
 static const struct bk_plugin plugin = {
