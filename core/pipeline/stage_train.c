@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define UNRATED "host.unrated"   /* entry of a checkpoint */
 #define SLICE_S 1.0             /* longest time between two looks at signals and progress */
 
 struct training {
@@ -20,6 +21,7 @@ struct training {
     struct bk_bundle *previous;
     bool begun, dirty;          /* dirty: a load() failed half way */
     int64_t rate_every, epochs; /* rate_every 0: at the end alone, by another stage */
+    int64_t unrated;            /* the loaded checkpoint was written before this epoch was rated; 0: none */
     double saved, told;         /* when the last checkpoint and the last progress were */
 };
 
@@ -40,16 +42,22 @@ static int load(void *user, const struct bk_bundle *b, struct bk_error *err)
     if (t->dirty)
         BK_TRY(begin(t, err));
     t->dirty = true;
+    t->unrated = 0;
+    if (bk_bundle_text(b, UNRATED))
+        BK_TRY(bk_bundle_i64(b, UNRATED, &t->unrated, err));
     BK_TRY(t->iface->load(t->state, b, err));
     t->dirty = false;
     return BK_OK;
 }
 
-static int save(struct training *t, int64_t step, struct bk_error *err)
+/** `unrated`: the epoch that is about to be rated, or 0. */
+static int save(struct training *t, int64_t step, int64_t unrated, struct bk_error *err)
 {
     struct bk_bundle *b = NULL;
     BK_TRY(bk_bundle_new(&b, err));
     int rc = t->iface->save(t->state, b, err);
+    if (!rc && unrated)
+        rc = bk_bundle_put_i64(b, UNRATED, unrated, err);
     if (!rc)
         rc = bk__checkpoint_save(t->job->dir, step, b, err);
     bk_bundle_free(b);
@@ -63,27 +71,37 @@ static void report(const struct bk_progress *p)
     bk__say_progress((double)p->step, (double)p->n_steps, "steps", note);
 }
 
-/** Rate the block as it is now if an epoch that is to be rated has just ended. */
-static int rate_epoch(struct training *t, const struct bk_progress *p, struct bk_error *err)
+/**
+ * Rate the block as it is now. A trainer whose checkpoint lies before the end of the epoch comes by again and the file is
+ * written anew.
+ */
+static int rate_now(struct training *t, int64_t epoch, struct bk_error *err)
 {
     struct bk_bundle *b = NULL;
     char file[32];
 
+    BK_TRY(bk_bundle_new(&b, err));
+    int rc = t->iface->result(t->state, b, err);
+    bk__epoch_file(epoch, file);
+    if (!rc)
+        rc = bk__rate_block_into(t->job, b, file, err);
+    bk_bundle_free(b);
+    return rc;
+}
+
+/** Rate the block if an epoch that is to be rated has just ended. */
+static int rate_epoch(struct training *t, const struct bk_progress *p, struct bk_error *err)
+{
     if (p->n_steps % t->epochs)
         return bk_fail(err, BK_EPLUGIN, "%lld iterations are not %lld epochs of equal length, which rate_every needs",
                        (long long)p->n_steps, (long long)t->epochs);
     int64_t steps = p->n_steps / t->epochs * t->rate_every;
     if (p->step % steps)
         return BK_OK;
-    BK_TRY(save(t, p->step, err));      /* nothing is lost if rating fails or is interrupted */
+    int64_t epoch = p->step / steps * t->rate_every;
+    BK_TRY(save(t, p->step, epoch, err));       /* nothing is lost if rating fails or is interrupted */
     t->saved = bk_now();
-    BK_TRY(bk_bundle_new(&b, err));
-    int rc = t->iface->result(t->state, b, err);
-    bk__epoch_file(p->step / steps * t->rate_every, file);
-    if (!rc)
-        rc = bk__rate_block_into(t->job, b, file, err);
-    bk_bundle_free(b);
-    return rc;
+    return rate_now(t, epoch, err);
 }
 
 static int loop(struct training *t, struct bk_error *err)
@@ -106,7 +124,7 @@ static int loop(struct training *t, struct bk_error *err)
             BK_TRY(rate_epoch(t, &p, err));
         bool stop = bk__interrupted();
         if (stop || bk_now() - t->saved >= (double)t->job->checkpoint_s) {
-            BK_TRY(save(t, p.step, err));
+            BK_TRY(save(t, p.step, 0, err));
             t->saved = bk_now();
         }
         if (stop)
@@ -144,6 +162,8 @@ int bk__stage_train(struct bk_stage_job *job, struct bk_error *err)
         rc = bk__checkpoint_load(job->dir, load, &t, &resumed, err);
     if (!rc && t.dirty)
         rc = begin(&t, err);
+    if (!rc && resumed && t.rate_every && t.unrated)
+        rc = rate_now(&t, t.unrated, err);
     if (!rc)
         rc = loop(&t, err);
     if (!rc)

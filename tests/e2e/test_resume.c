@@ -26,7 +26,7 @@ static int wait_at_most(pid_t pid, int ms)
 static char *undisturbed(struct bk_scratch *s)
 {
     bk_scratch_write(s, "tiny.cfg", bk_tiny_experiment);
-    int rc = BK_RUN_PROGRAM(s, "run", "tiny.cfg", "checkpoint_s=0");
+    int rc = BK_RUN_PROGRAM(s, "run", "tiny.cfg", "checkpoint_s=0", "trainer.rate_every=1");
     CU_ASSERT_EQUAL_FATAL(rc, 0);
     return bk_scratch_read(s, "runs/tiny/MANIFEST.sha256");
 }
@@ -34,7 +34,7 @@ static char *undisturbed(struct bk_scratch *s)
 /** Kill until it gets through; how often it was killed. */
 static int run_with_kills(struct bk_scratch *s, int sig, unsigned seed, int *resumed)
 {
-    const char *const args[] = { "run", "tiny.cfg", "checkpoint_s=0", NULL };
+    const char *const args[] = { "run", "tiny.cfg", "checkpoint_s=0", "trainer.rate_every=1", NULL };
     int kills = 0;
     *resumed = 0;
     for (int i = 0; i < 500; i++) {
@@ -103,7 +103,7 @@ static void test_interrupt(void)
 /** The parent alone is killed: its stage ends by itself, and the next run goes on. */
 static void test_kill_parent(void)
 {
-    const char *const args[] = { "run", "tiny.cfg", "checkpoint_s=0", NULL };
+    const char *const args[] = { "run", "tiny.cfg", "checkpoint_s=0", "trainer.rate_every=1", NULL };
     struct bk_scratch s, b;
     if (!ready())
         BK_SKIP("the plugins of the experiment are not built");
@@ -116,7 +116,7 @@ static void test_kill_parent(void)
         (void)kill(pid, SIGKILL);
         (void)bk_wait_program(pid);
     }
-    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&b, "run", "tiny.cfg", "checkpoint_s=0"), 0);
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&b, "run", "tiny.cfg", "checkpoint_s=0", "trainer.rate_every=1"), 0);
     char *got = bk_scratch_read(&b, "runs/tiny/MANIFEST.sha256");
     CU_ASSERT_PTR_NOT_NULL_FATAL(got);
     CU_ASSERT_STRING_EQUAL(got, wanted);
