@@ -182,6 +182,28 @@ static int format(const void *state, const struct bk_arch *arch, char *buf, size
     return BK_OK;
 }
 
+static int draw(const void *state, const struct bk_arch *arch, struct bk_drawn_layer *out, int32_t cap, int32_t *n,
+                struct bk_error *err)
+{
+    const struct mbconv *s = state;
+    int32_t scale = 2;          /* of the stem */
+    BK_TRY(check_arch(s, arch, err));
+    if (cap < s->n_searched)
+        return bk_fail(err, BK_EINVAL, "an architecture of this space has %d layers, there is room for %d", (int)s->n_searched,
+                       (int)cap);
+    *n = 0;
+    for (int32_t k = 0; k < s->n_blocks; k++) {
+        for (int32_t i = 0; i < n_layers(s, k); i++) {
+            struct mbconv_layer l = layer_of(s, k, i, arch->block[k].op[i]);
+            scale *= l.stride;
+            out[*n] = (struct bk_drawn_layer){ .block = k, .scale = scale, .width = l.out };
+            snprintf(out[*n].label, sizeof out[*n].label, "MB%d %dx%d", (int)l.expansion, (int)l.kernel, (int)l.kernel);
+            ++*n;
+        }
+    }
+    return BK_OK;
+}
+
 /* ---- costs --------------------------------------------------------------------------------------- */
 
 static int cost(const void *state, int32_t block, int32_t entry, const struct bk_path *path, int32_t n_classes,
@@ -269,6 +291,7 @@ static const struct bk_space_iface iface = {
     .pool = run_pool,
     .alone = alone,
     .alone_run = run_alone,
+    .draw = draw,
 };
 
 static const struct bk_plugin plugin = {
