@@ -69,6 +69,7 @@ int bk__stage_score(struct bk_stage_job *job, struct bk_error *err);
 int bk__stage_search(struct bk_stage_job *job, struct bk_error *err);
 int bk__stage_alone(struct bk_stage_job *job, struct bk_error *err);
 int bk__stage_retrain(struct bk_stage_job *job, struct bk_error *err);
+int bk__stage_test(struct bk_stage_job *job, struct bk_error *err);
 
 /* control lines */
 void bk__say_progress(double done, double total, const char *unit, const char *note);

@@ -17,7 +17,7 @@ static int out_of_memory(struct bk_error *err)
 
 const char *bk_stage_kind_name(enum bk_stage_kind kind)
 {
-    static const char *const names[] = { "?", "train", "rate", "score", "search", "alone", "retrain" };
+    static const char *const names[] = { "?", "train", "rate", "score", "search", "alone", "retrain", "test" };
     return kind < BK_ARRAY_LEN(names) ? names[kind] : "?";
 }
 
@@ -55,6 +55,12 @@ static void label(struct bk_stage *s, const struct bk_plan_row *p)
         break;
     case BK_STAGE_SEARCH:
         snprintf(s->label, sizeof s->label, "%s (%s)", kind, row->part[BK_SLOT_SEARCHER]->found->plugin->name);
+        break;
+    case BK_STAGE_TEST:
+        snprintf(s->label, sizeof s->label, "%s %.100s", kind, s->arch ? s->arch : "what is found");
+        if (row->retrain.eval_size)
+            snprintf(s->label, sizeof s->label, "%s %.100s at %lld pixels", kind, s->arch ? s->arch : "what is found",
+                     (long long)row->retrain.eval_size);
         break;
     default:
         snprintf(s->label, sizeof s->label, "%s %.120s", kind, s->arch ? s->arch : "what is found");
@@ -97,6 +103,9 @@ static void estimate(struct bk_stage *s, const struct bk_plan_row *p)
         s->work = (double)s->truth->n;
     } else if (s->kind == BK_STAGE_SEARCH) {
         s->work = 1;
+    } else if (s->kind == BK_STAGE_TEST) {
+        snprintf(s->size, sizeof s->size, "%u images", p->data.data.test.n);
+        s->work = p->data.data.test.n;
     } else if (s->kind == BK_STAGE_RETRAIN && !s->arch) {
         snprintf(s->size, sizeof s->size, "%lld epochs of %u images", (long long)row->retrain_recipe.epochs,
                  p->data.full.n);
@@ -202,14 +211,17 @@ static int plan_truth(struct bk_plan *p, struct bk_plan_row *row, struct bk_erro
 
 static int plan_retrain(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
 {
-    struct bk_stage s = { .kind = BK_STAGE_RETRAIN, .arch = row->row->retrain.arch };
+    struct bk_stage train = { .kind = BK_STAGE_RETRAIN, .arch = row->row->retrain.arch }, test = { .kind = BK_STAGE_TEST };
     if (!row->row->has_retrain)
         return BK_OK;
     if (bk_row_retrains_found(row->row)) {
-        s.arch = NULL;
-        s.in[s.n_in++] = row->search;
+        train.arch = NULL;
+        train.in[train.n_in++] = row->search;
     }
-    return add_stage(p, row, &s, &row->retrain, err);
+    BK_TRY(add_stage(p, row, &train, &row->retrain, err));
+    test.arch = train.arch;
+    test.in[test.n_in++] = row->retrain;
+    return add_stage(p, row, &test, &row->test, err);
 }
 
 static int plan_baselines(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)

@@ -23,6 +23,7 @@ enum bk_stage_kind {
     BK_STAGE_SEARCH,
     BK_STAGE_ALONE,     /* one architecture trained alone: a value of the truth */
     BK_STAGE_RETRAIN,   /* one architecture trained alone: a result */
+    BK_STAGE_TEST,      /* accuracy of what was retrained */
 };
 
 /** What ratings are compared with. */
@@ -43,7 +44,7 @@ struct bk_stage {
     const struct bk_setting *setting;
     const struct bk_truth_set *truth;   /* SCORE */
     const struct bk_baseline *baseline; /* SCORE of a baseline; NULL: of the row's own rater */
-    const char *arch;                   /* ALONE; RETRAIN: NULL when it is what in[0] finds */
+    const char *arch;                   /* ALONE; RETRAIN, TEST: NULL when it is what a search finds */
     int32_t block, n_classes;
     struct bk_stage *in[2 * BK_MAX_BLOCKS];
     int32_t n_in;
@@ -71,7 +72,7 @@ struct bk_plan_row {
     struct bk_stage *train[BK_MAX_BLOCKS], *rate[BK_MAX_BLOCKS];        /* raters of blocks */
     struct bk_stage *score;                                             /* raters of architectures */
     struct bk_stage *search;
-    struct bk_stage *retrain;
+    struct bk_stage *retrain, *test;
     struct bk_stage *baseline[BK_MAX_BASELINES];        /* NULL: a score of the space */
     bool pending;                       /* look only: the images are not imported yet, so keys are not known */
     size_t entry;                       /* in the report; filled by bk_plan_results(), SIZE_MAX: none */

@@ -19,6 +19,7 @@ static const char *part_of(enum bk_stage_kind kind)
         return "searcher";
     case BK_STAGE_ALONE:
     case BK_STAGE_RETRAIN:
+    case BK_STAGE_TEST:
         return NULL;
     default:
         return "rater";

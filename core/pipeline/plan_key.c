@@ -219,8 +219,6 @@ static int identify_alone(json_t *id, const struct bk_plan_row *p, const struct 
         return out_of_memory(err);
     json_object_set_new(id, "arch", json_string(s->arch ? s->arch : "found"));
     json_object_set_new(id, "seed", json_integer(truth ? row->truth.seed : row->retrain.seed));
-    if (!truth)
-        json_object_set_new(id, "eval_size", json_integer(row->retrain.eval_size));
     BK_TRY(add_data(id, p, "full", &p->data.full, "test", &p->data.data.test, err));
     return add_setting(id, p, err);
 }
@@ -233,7 +231,7 @@ static int identify(json_t *id, const struct bk_plan_row *p, struct bk_stage *s,
     json_object_set_new(id, "numerics", json_integer(BK_ENGINE_NUMERICS));
     if (s->kind == BK_STAGE_TRAIN || s->kind == BK_STAGE_RATE)
         json_object_set_new(id, "block", json_integer(s->block));
-    if (s->kind != BK_STAGE_ALONE && s->kind != BK_STAGE_RETRAIN)
+    if (s->kind != BK_STAGE_ALONE && s->kind != BK_STAGE_RETRAIN && s->kind != BK_STAGE_TEST)
         json_object_set_new(id, "seed", json_integer(row->top.seed));
     if (s->kind == BK_STAGE_SCORE || s->kind == BK_STAGE_SEARCH)
         json_object_set_new(id, "classes", json_integer(p->n_classes));
@@ -251,6 +249,11 @@ static int identify(json_t *id, const struct bk_plan_row *p, struct bk_stage *s,
         break;
     case BK_STAGE_SEARCH:
         BK_TRY(identify_search(id, p, err));
+        break;
+    case BK_STAGE_TEST:
+        json_object_set_new(id, "eval_size", json_integer(row->retrain.eval_size));
+        BK_TRY(add_data(id, p, "full", &p->data.full, "test", &p->data.data.test, err));
+        BK_TRY(add_setting(id, p, err));
         break;
     default:
         BK_TRY(identify_alone(id, p, s, err));

@@ -144,8 +144,10 @@ static void print_row(const struct bk_plan *p, const bool *needed, const struct 
         print_alone(p, r, c, out);
     else if (r->truth)
         bk_text_addf(out, "          truth: %zu architectures from '%s'\n", r->truth->n, r->row->truth.file);
-    if (r->retrain)
+    if (r->retrain) {
         print_stage(p, r, needed, r->retrain, c, out);
+        print_stage(p, r, needed, r->test, c, out);
+    }
     for (int32_t i = 0; i < r->row->n_baselines; i++) {
         if (r->baseline[i])
             print_stage(p, r, needed, r->baseline[i], c, out);

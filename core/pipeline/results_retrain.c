@@ -1,5 +1,5 @@
 /*
- * What retraining stages wrote, as entries of the report.
+ * What stages that test retrained networks wrote, as entries of the report.
  */
 #include "pipeline/run.h"
 
@@ -36,7 +36,7 @@ static int take_result(const struct bk_plan_row *r, struct bk_report_retrained *
     char *data = NULL;
     size_t n = 0;
 
-    bk_text_addf(&path, "%s/result.json", r->retrain->dir);
+    bk_text_addf(&path, "%s/result.json", r->test->dir);
     int rc = bk_file_read(bk_text_get(&path), 1u << 20, &data, &n, err);
     json_t *o = rc ? NULL : json_loadb(data, n, 0, NULL);
     const char *arch = json_string_value(json_object_get(o, "arch"));
@@ -73,8 +73,9 @@ static int add_one(const struct bk_plan_row *r, struct bk_report *out, struct bk
                                        .settings = settings_text(r), .counter_name = counter ? bk_strdup(counter) : NULL,
                                        .source = bk_strdup(p->source ? p->source : ""), .params = NAN, .macs = NAN,
                                        .counter = NAN, .published = { p->top1, p->top5, p->params, p->madds } };
-    if (r->retrain->error.code) {
-        e->failure = bk_strdup(r->retrain->error.text);
+    const struct bk_stage *failed = r->retrain->error.code ? r->retrain : r->test;
+    if (failed->error.code) {
+        e->failure = bk_strdup(failed->error.text);
         return e->failure ? BK_OK : out_of_memory(err);
     }
     BK_TRY(take_result(r, e, err));
@@ -84,7 +85,7 @@ static int add_one(const struct bk_plan_row *r, struct bk_report *out, struct bk
 int bk__add_retrained(const struct bk_plan *p, struct bk_report *out, struct bk_error *err)
 {
     for (size_t i = 0; i < p->n_rows; i++) {
-        if (p->row[i].retrain)
+        if (p->row[i].test)
             BK_TRY(add_one(&p->row[i], out, err));
     }
     return BK_OK;

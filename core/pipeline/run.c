@@ -83,7 +83,7 @@ static json_t *stage_json(const struct bk_stage *s)
 {
     bool tables = s->kind == BK_STAGE_SEARCH && s->n_in > 0 && !bk_row_evolves(s->row);      /* no rater is asked */
     bool data = s->kind == BK_STAGE_TRAIN || s->kind == BK_STAGE_ALONE || s->kind == BK_STAGE_RETRAIN ||
-                (!tables && rater_needs_data(s));
+                s->kind == BK_STAGE_TEST || (!tables && rater_needs_data(s));
     json_t *o = json_pack("{s:s,s:i,s:i,s:b,s:b,s:o}", "stage", bk_stage_kind_name(s->kind), "block", (int)s->block,
                           "n_classes", (int)s->n_classes, "needs_data", (int)data, "needs_device",
                           (int)!tables, "prefix", prefix_json(s));
@@ -100,6 +100,8 @@ static json_t *stage_json(const struct bk_stage *s)
     }
     if (s->kind == BK_STAGE_RETRAIN && !s->arch)
         json_object_set_new(o, "found", output_json(s->in[0], "found.json"));
+    if (s->kind == BK_STAGE_TEST)
+        json_object_set_new(o, "retrained", json_string(s->in[0]->dir));
     if (s->kind == BK_STAGE_SCORE)
         json_object_set_new(o, "archs", archs_json(s->truth));
     if (s->baseline)

@@ -166,7 +166,7 @@ static int run_stage(struct bk_stage_job *job, struct bk_error *err)
     } stages[] = {
         { "train", bk__stage_train }, { "rate", bk__stage_rate },     { "score", bk__stage_score },
         { "search", bk__stage_search }, { "alone", bk__stage_alone },
-        { "retrain", bk__stage_retrain },
+        { "retrain", bk__stage_retrain }, { "test", bk__stage_test },
     };
     const char *name = text_of(job->spec, "stage");
 

@@ -321,19 +321,13 @@ int bk__stage_retrain(struct bk_stage_job *job, struct bk_error *err)
     const char *found = json_string_value(json_object_get(job->spec, "found"));
     struct bk__alone a = { .job = job, .recipe = &job->row->retrain_recipe, .where = "retrain", .seed = (uint64_t)o->seed,
                            .n_classes = job->data.data.info.n_classes, .net = BK_NET_INIT };
-    struct bk__test_counts last, mean;
-    int32_t batch = (int32_t)(o->eval_batch ? o->eval_batch : a.recipe->batch), size = (int32_t)o->eval_size;
 
     snprintf(a.name, sizeof a.name, "%s", o->arch);
     int rc = found ? read_found(found, a.name, sizeof a.name, err) : BK_OK;
     if (!rc)
         rc = open_and_train(&a, err);
     if (!rc)
-        rc = bk__alone_test(&a, a.weights, size, batch, &last, err);
-    if (!rc && a.average)
-        rc = bk__alone_test(&a, a.average, size, batch, &mean, err);
-    if (!rc)
-        rc = bk__alone_write_retrained(&a, &last, a.average ? &mean : NULL, size, err);
+        rc = bk__alone_write_weights(&a, err);
     bk__alone_close(&a);
     return rc;
 }

@@ -1,6 +1,6 @@
 /**
- * pipeline/standalone.h: one network while it is trained alone, shared by standalone.c (training) and
- * standalone_test.c (testing, results).
+ * pipeline/standalone.h: one network while it is trained alone, shared by standalone.c (training: the stages ALONE and
+ * RETRAIN) and standalone_test.c (testing: the end of ALONE, and TEST).
  */
 #ifndef BOSSKIT_PIPELINE_STANDALONE_H
 #define BOSSKIT_PIPELINE_STANDALONE_H
@@ -55,8 +55,7 @@ int bk__alone_test(struct bk__alone *a, struct bk_weights *weights, int32_t size
 
 /** result.csv of the truth: top-1 in per cent. */
 int bk__alone_write_truth(const struct bk__alone *a, const struct bk__test_counts *c, struct bk_error *err);
-/** result.json and weights of a retrained network; `average` is NULL without one. */
-int bk__alone_write_retrained(struct bk__alone *a, const struct bk__test_counts *last,
-                              const struct bk__test_counts *average, int32_t eval_size, struct bk_error *err);
+/** weights.safetensors and, with an average, average.safetensors: what TEST reads. */
+int bk__alone_write_weights(const struct bk__alone *a, struct bk_error *err);
 
 #endif

@@ -16,7 +16,7 @@
     "decay_1d = false; lr_step = \"epoch_late\"; warmup_epochs = 1; policy = \"randaugment\"; erase = 0.25;\n"      \
     "repeat = 3; label_smoothing = 0.1; mixup = 0.8; cutmix = 1.0; ema = 0.9;\n"
 
-static const char named[] = BASE "retrain = { arch = \"4:8:4:8:8\"; epochs = 40; seed = 3;\n" RECIPE
+static const char named[] = BASE "retrain = { arch = \"4:8:4:8:8\"; epochs = 20; seed = 3;\n" RECIPE
                                  "published = { top1 = 93.5; params = 1e4; source = \"nowhere\"; }; };\n";
 
 static bool ready(void)
@@ -53,12 +53,19 @@ static void test_named(void)
     CU_ASSERT(has(csv, ",93.5,,10000,,"));
     /* the same again is cached; other options are not */
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "tiny.cfg", "retrain.epochs=2"), 0);
-    CU_ASSERT(bk_said(&s, "1 stages from the cache, 0 made"));
+    CU_ASSERT(bk_said(&s, "2 stages from the cache, 0 made"));
     char *again = bk_scratch_read(&s, "stdout.txt");
     CU_ASSERT_STRING_EQUAL(table, again);
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "tiny.cfg", "retrain.epochs=2", "retrain.eval_batch=5"), 0);
     char *plan = bk_scratch_read(&s, "stdout.txt");
     CU_ASSERT(has(plan, "HIT     retrain 4:8:4:8:8"));
+    CU_ASSERT(has(plan, "HIT     test 4:8:4:8:8"));
+    bk_free(plan);
+    /* another size of test images needs no other training */
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "tiny.cfg", "retrain.epochs=2", "retrain.eval_size=12"), 0);
+    plan = bk_scratch_read(&s, "stdout.txt");
+    CU_ASSERT(has(plan, "HIT     retrain 4:8:4:8:8"));
+    CU_ASSERT(has(plan, "RUN     test 4:8:4:8:8 at 12 pixels"));
     bk_free(plan);
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "tiny.cfg", "retrain.epochs=2", "retrain.cutmix=0.5"), 0);
     plan = bk_scratch_read(&s, "stdout.txt");
