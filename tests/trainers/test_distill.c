@@ -90,6 +90,34 @@ static void test_student_approaches(void)
     world_close(&w);
 }
 
+/* In bf16 the loss of a block behind a teacher is near that in f32, and so are the ratings of one block. */
+static void test_bf16(void)
+{
+    static const char *const options[] = { "batch=10", "epochs=2", "teacher_epochs=1", NULL };
+    struct bk_block_table rating[2];
+    double loss[2];
+    struct world w;
+    world_open(&w, BK_F32, 20, 8);
+    world_use_backend(&w, "cpu");
+    struct bk_bundle *first = world_train(&w, "distill", options, NULL, NULL), *second[2];
+    world_enter_block_1(&w);
+    for (int k = 0; k < 2; k++) {
+        w.env.dtype = k ? BK_BF16 : BK_F32;
+        second[k] = world_train(&w, "distill", options, first, &loss[k]);
+        rating[k] = world_rate(&w, "distill_loss", second[0], OPTIONS("calib_images=20", "batch=8"));
+    }
+    BK_ASSERT_CLOSE(loss[1], loss[0], 0.03 * loss[0]);
+    CU_ASSERT_EQUAL_FATAL(rating[0].n, rating[1].n);
+    for (size_t i = 0; i < rating[0].n; i++)
+        BK_ASSERT_CLOSE(rating[1].score[i], rating[0].score[i], 0.02 * rating[0].score[i]);
+    for (int k = 0; k < 2; k++) {
+        bk_block_table_release(&rating[k]);
+        bk_bundle_free(second[k]);
+    }
+    bk_bundle_free(first);
+    world_close(&w);
+}
+
 /* ---- what is refused ---------------------------------------------------------------------------------------- */
 
 static void refuse(struct world *w, const char *const *options, const char *what)
@@ -125,4 +153,4 @@ static void test_refusals(void)
 }
 
 BK_SUITE({ "resume", test_resume }, { "no allocation", test_no_allocation }, { "teacher travels", test_teacher_travels },
-         { "student approaches", test_student_approaches }, { "refusals", test_refusals })
+         { "student approaches", test_student_approaches }, { "bf16", test_bf16 }, { "refusals", test_refusals })

@@ -242,12 +242,12 @@ static void test_bad_files(void)
     school_close(&s);
 }
 
-static int try_teacher(struct school *s, const char *name, int32_t n_classes, const int64_t *taps, int64_t n_taps,
+static int try_teacher(struct school *s, const char *name, int32_t n_classes, const int64_t *units, int64_t n_units,
                        struct bk_error *err)
 {
     struct teacher t;
     struct teacher_config c = { .name = name, .space = &s->w.space, .device = s->device, .dtype = BK_F32,
-                                .n_classes = n_classes, .taps = { taps, n_taps } };
+                                .n_classes = n_classes, .taps = { units, n_units } };
     int rc = teacher_init(&t, &c, err);
     if (!rc)
         teacher_release(&t);
