@@ -226,7 +226,7 @@ static int plan_retrain(struct bk_plan *p, struct bk_plan_row *row, struct bk_er
 
 static int plan_baselines(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
 {
-    for (int32_t i = 0; i < row->row->n_baselines; i++) {
+    for (int32_t i = 0; row->truth->n && i < row->row->n_baselines; i++) {
         struct bk_stage s = { .kind = BK_STAGE_SCORE, .truth = row->truth, .baseline = &row->row->baseline[i] };
         if (s.baseline->rater)
             BK_TRY(add_stage(p, row, &s, &row->baseline[i], err));
@@ -354,7 +354,7 @@ static int plan_ratings(struct bk_plan *p, struct bk_plan_row *row, struct bk_er
     BK_TRY(open_truth(p, row, err));
     if (bk_row_rater(row->row)->flags & BK_RATER_BLOCKS) {
         BK_TRY(plan_blocks(p, row, err));
-    } else {
+    } else if (row->truth->n) {
         struct bk_stage s = { .kind = BK_STAGE_SCORE, .truth = row->truth };
         BK_TRY(add_stage(p, row, &s, &row->score, err));
     }

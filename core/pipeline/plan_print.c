@@ -142,7 +142,7 @@ static void print_row(const struct bk_plan *p, const bool *needed, const struct 
         print_stage(p, r, needed, r->search, c, out);
     if (r->truth && r->truth->alone)
         print_alone(p, r, c, out);
-    else if (r->truth)
+    else if (r->truth && r->truth->n)
         bk_text_addf(out, "          truth: %zu architectures from '%s'\n", r->truth->n, r->row->truth.file);
     if (r->retrain) {
         print_stage(p, r, needed, r->retrain, c, out);

@@ -214,11 +214,19 @@ static int add_quoted(struct bk_plan_row *r, struct bk_report *out, struct bk_er
     if (!e)
         return out_of_memory(err);
     r->entry = out->n - 1;
-    e->is_quoted = true;
+    e->uncorrelated = true;
     e->rater = bk_strdup("");
     e->settings = bk_strdup("");
     take_published(&r->row->published, e);
     return BK_OK;
+}
+
+static int add_ratings(const struct bk_plan *p, const struct bk_plan_row *r, double *rating, struct bk_report_entry *e,
+                       struct bk_error *err)
+{
+    BK_TRY(r->score ? read_scores(r->score, rating, err) : rate_by_blocks(r, rating, err));
+    BK_TRY(fill_entry(p, r, rating, bk_row_rater(r->row)->better, e, err));
+    return bk__add_epochs(p, r, e, err);
 }
 
 static int add_row(const struct bk_plan *p, struct bk_plan_row *r, struct bk_report *out, struct bk_error *err)
@@ -240,14 +248,11 @@ static int add_row(const struct bk_plan *p, struct bk_plan_row *r, struct bk_rep
         take_published(&r->row->published, e);
         if (failed)
             rc = bk_fail(err, failed->error.code, "%s: %s", failed->label, failed->error.text);
-        if (!rc)
-            rc = r->score ? read_scores(r->score, rating, err) : rate_by_blocks(r, rating, err);
-        if (!rc)
-            rc = fill_entry(p, r, rating, bk_row_rater(r->row)->better, e, err);
+        e->uncorrelated = r->truth->n == 0;
+        if (!rc && r->truth->n)
+            rc = add_ratings(p, r, rating, e, err);
         if (!rc)
             rc = fill_found(r, e, err);
-        if (!rc)
-            rc = bk__add_epochs(p, r, e, err);
         rc = settle(e, rc, err);
     }
     bk_free(rating);
@@ -322,7 +327,8 @@ int bk_plan_results(struct bk_plan *p, struct bk_report *out, struct bk_error *e
     for (size_t i = 0; !rc && i < p->n_rows; i++)
         rc = add_row(p, &p->row[i], &r, err);
     for (size_t i = 0; !rc && i < p->n_rows; i++) {
-        for (int32_t j = 0; !rc && j < p->row[i].row->n_baselines; j++) {
+        const struct bk_truth_set *t = p->row[i].truth;
+        for (int32_t j = 0; !rc && t && t->n && j < p->row[i].row->n_baselines; j++) {
             if (!is_repeated(p, &p->row[i], j))
                 rc = add_baseline(p, &p->row[i], j, &r, err);
         }

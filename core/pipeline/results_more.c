@@ -52,7 +52,7 @@ static int compare(const struct bk_plan *p, const struct bk_plan_row *ra, const 
 static const struct bk_report_entry *measured(const struct bk_plan_row *r, const struct bk_report *out)
 {
     const struct bk_report_entry *e = r->entry < out->n ? &out->entry[r->entry] : NULL;
-    return e && !e->failure && !e->is_quoted ? e : NULL;
+    return e && !e->failure && !e->uncorrelated ? e : NULL;
 }
 
 int bk__add_pairs(const struct bk_plan *p, struct bk_report *out, struct bk_error *err)

@@ -357,8 +357,10 @@ static int check_rate_every(const struct bk_row *row, struct bk_error *err)
 static int check_truth(const struct bk_row *row, struct bk_error *err)
 {
     const struct bk_value *truth = bk_value_find(row->tree, "truth");
+    if (!truth && row->part[BK_SLOT_SEARCHER])
+        return BK_OK;           /* a search alone */
     if (!truth)
-        return bk_fail(err, BK_ECONFIG, "%s: truth: is missing; give truth.file or truth.source = \"standalone\"",
+        return bk_fail(err, BK_ECONFIG, "%s: truth: is missing; give truth.file, truth.source = \"standalone\", or a searcher",
                        origin_of(row));
     if (row->truth.source == BK_TRUTH_STANDALONE && row->truth.n < 3)
         return bk_fail(err, BK_ECONFIG, "%s: truth.n: is %lld, stand-alone truth needs at least 3 architectures",

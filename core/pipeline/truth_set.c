@@ -153,9 +153,11 @@ int bk__truth_open(const struct bk_row *row, struct bk_truth_set **out, struct b
     struct bk_truth_set *t = bk_zalloc(sizeof *t);
     int rc = t ? BK_OK : out_of_memory(err);
 
-    if (!rc)
+    bool wanted = bk_value_find(row->tree, "truth") != NULL;
+
+    if (!rc && wanted)
         rc = row->truth.source == BK_TRUTH_FILE ? read_file(row, t, err) : sample_space(row, t, err);
-    if (!rc && t->n < 3)
+    if (!rc && wanted && t->n < 3)
         rc = bk_fail(err, BK_EDATA, "the truth table has %zu architectures, a correlation needs at least 3", t->n);
     if (rc) {
         bk__truth_free(t);

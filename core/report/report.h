@@ -28,7 +28,7 @@ struct bk_report_entry {
     char *settings;                     /* "seed 0, f32, fast, cpu"; "" for baselines */
     char *failure;                      /* NULL, or why there are no results */
     bool is_baseline, has_ci;
-    bool is_quoted;                     /* published values alone */
+    bool uncorrelated;                  /* published values alone, or a search without truth */
     size_t n, n_excluded;
     struct bk_correlation corr;
     struct bk_correlation_ci ci;

@@ -41,7 +41,7 @@ static void html_cells(const struct bk_report_entry *e, struct bk_text *out)
     const struct bk_interval *i[3] = { &e->ci.kendall_tau, &e->ci.spearman_rho, &e->ci.pearson_r };
     for (int k = 0; k < 3; k++) {
         char number[32], range[48], published[32];
-        bk__report_number(e->is_quoted ? NAN : v[k], 3, number);
+        bk__report_number(e->uncorrelated ? NAN : v[k], 3, number);
         bk__report_interval(i[k], e->has_ci, range);
         bk__report_number(e->has_published[k] ? e->published[k] : NAN, 2, published);
         bk_text_addf(out, "<td>%s <small>%s</small>", number, range);
@@ -64,9 +64,9 @@ static void html_row(const struct bk_report_entry *e, struct bk_text *out)
         return;
     }
     html_cells(e, out);
-    bk__report_number(e->is_quoted ? NAN : e->top.precision, 2, p);
-    bk__report_number(e->is_quoted ? NAN : e->top.regret, 2, g);
-    bk__report_number(e->is_quoted ? NAN : e->top.mean_truth, 2, m);
+    bk__report_number(e->uncorrelated ? NAN : e->top.precision, 2, p);
+    bk__report_number(e->uncorrelated ? NAN : e->top.regret, 2, g);
+    bk__report_number(e->uncorrelated ? NAN : e->top.mean_truth, 2, m);
     bk_text_addf(out, "<td>%zu</td><td>%s</td><td>%s</td><td>%s</td><td>", e->n, p, g, m);
     bk__report_number(e->found_truth, 2, p);
     bk__report_number(e->found_published, 2, g);
@@ -143,7 +143,7 @@ void bk__report_html(const struct bk_report *r, struct bk_text *out)
     bk__report_escape(out, r->device ? r->device : "");
     bk_text_add(out, "</small></p>\n");
     for (size_t i = 0; i < r->n; i++) {
-        if (!r->entry[i].failure && !r->entry[i].is_quoted)
+        if (!r->entry[i].failure && !r->entry[i].uncorrelated)
             html_details(&r->entry[i], out);
     }
     for (size_t i = 0; i < r->n_archs; i++) {
@@ -264,7 +264,7 @@ static int render_plots(const struct bk_report *r, const char *dir, struct bk_er
     for (size_t i = 0; i < r->n; i++) {
         const struct bk_report_entry *e = &r->entry[i];
         struct bk_text t = BK_TEXT_INIT;
-        if (e->failure || e->is_quoted)
+        if (e->failure || e->uncorrelated)
             continue;
         bk__report_scatter(e, &t);
         BK_TRY(write_plot(dir, "", e->name, &t, err));

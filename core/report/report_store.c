@@ -89,8 +89,8 @@ static json_t *entry_json(const struct bk_report_entry *e)
     json_object_set_new(o, "top", json_pack("{s:I,s:o,s:o,s:o,s:o}", "k", (json_int_t)e->top_k, "tau",
                                             real(e->top.tau_top), "precision", real(e->top.precision), "regret",
                                             real(e->top.regret), "mean_truth", real(e->top.mean_truth)));
-    if (e->is_quoted)
-        json_object_set_new(o, "quoted", json_true());
+    if (e->uncorrelated)
+        json_object_set_new(o, "uncorrelated", json_true());
     if (e->n_epochs)
         json_object_set_new(o, "epochs", bk__report_epochs_save(e));
     if (e->has_published[0] || e->has_published[1] || e->has_published[2] || isfinite(e->found_published))
@@ -280,7 +280,7 @@ static int load_entries(struct bk_report *r, const json_t *rows, const char *dir
         e->settings = get_text(o, "settings");
         e->failure = get_text(o, "failure");
         e->is_baseline = json_is_true(json_object_get(o, "baseline"));
-        e->is_quoted = json_is_true(json_object_get(o, "quoted"));
+        e->uncorrelated = json_is_true(json_object_get(o, "uncorrelated"));
         if (!e->name)
             return bk_fail(err, BK_EDATA, "'%s/run.json' has a row without a name", dir);
         load_numbers(e, o);

@@ -74,7 +74,7 @@ static void published(const struct bk_report_entry *e, char buf[64])
 static void cell(const struct bk_report_entry *e, int i, char buf[96])
 {
     char number[32], range[48];
-    bk__report_number(e->is_quoted ? NAN : coefficient(e, i), 3, number);
+    bk__report_number(e->uncorrelated ? NAN : coefficient(e, i), 3, number);
     bk__report_interval(interval(e, i), e->has_ci, range);
     snprintf(buf, 96, "%s%s%s", number, range[0] ? " " : "", range);
 }
@@ -99,8 +99,9 @@ static void add_notes(const struct bk_report *r, const char *bullet, struct bk_t
     add_found(r, bullet, out);
     for (size_t i = 0; i < r->n; i++) {
         const struct bk_report_entry *e = &r->entry[i];
-        if (e->is_quoted)
-            bk_text_addf(out, "%s%s: published values alone, nothing was computed\n", bullet, e->name);
+        if (e->uncorrelated)
+            bk_text_addf(out, "%s%s: %s\n", bullet, e->name,
+                         e->found_arch ? "a search without truth, nothing to correlate" : "published values alone, nothing was computed");
         if (e->failure)
             bk_text_addf(out, "%s%s: failed: %s\n", bullet, e->name, e->failure);
         if (e->n_excluded && !e->failure)
@@ -242,17 +243,17 @@ void bk__report_csv(const struct bk_report *r, struct bk_text *out)
         bk__csv_field(out, e->rater);
         bk_text_addf(out, ",%zu,%zu", e->n, e->n_excluded);
         for (int k = 0; k < 3; k++) {
-            bk__csv_number(out, e->failure || e->is_quoted ? NAN : coefficient(e, k));
+            bk__csv_number(out, e->failure || e->uncorrelated ? NAN : coefficient(e, k));
             bk__csv_number(out, e->has_ci ? interval(e, k)->low : NAN);
             bk__csv_number(out, e->has_ci ? interval(e, k)->high : NAN);
         }
         for (int k = 0; k < 3; k++)
             bk__csv_number(out, e->has_published[k] ? e->published[k] : NAN);
         bk_text_addf(out, ",%zu", e->top_k);
-        bk__csv_number(out, e->is_quoted ? NAN : e->top.tau_top);
-        bk__csv_number(out, e->is_quoted ? NAN : e->top.precision);
-        bk__csv_number(out, e->is_quoted ? NAN : e->top.regret);
-        bk__csv_number(out, e->is_quoted ? NAN : e->top.mean_truth);
+        bk__csv_number(out, e->uncorrelated ? NAN : e->top.tau_top);
+        bk__csv_number(out, e->uncorrelated ? NAN : e->top.precision);
+        bk__csv_number(out, e->uncorrelated ? NAN : e->top.regret);
+        bk__csv_number(out, e->uncorrelated ? NAN : e->top.mean_truth);
         bk_text_add(out, ",");
         bk__csv_field(out, e->found_arch);
         bk__csv_number(out, e->found_arch ? e->found_score : NAN);

@@ -228,5 +228,22 @@ static void test_named_and_quoted(void)
     bk_scratch_close(&s);
 }
 
-BK_SUITE({ "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "convergence", test_convergence },
+/** A search needs no truth: what it finds is the result. */
+static void test_search_alone(void)
+{
+    NEED_PLUGINS();
+    bk_scratch_write(&s, "alone.cfg", "name = \"alone\"; n_classes = 10; space = { plugin = \"nats_ss\"; };\n"
+                                      "rater = \"params\"; baselines = (\"macs\");\n");
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "check", "alone.cfg"), 3);
+    CU_ASSERT(bk_said(&s, "truth: is missing; give truth.file, truth.source = \"standalone\", or a searcher"));
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "alone.cfg", "searcher.plugin=random", "searcher.n=50"), 0);
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "alone.cfg", "searcher.plugin=random", "searcher.n=50"), 0);
+    CU_ASSERT(printed("alone: a search without truth, nothing to correlate") && printed("truth not known"));
+    json_t *run = run_json("alone");
+    CU_ASSERT_EQUAL(json_array_size(json_object_get(run, "rows")), 1);
+    json_decref(run);
+    bk_scratch_close(&s);
+}
+
+BK_SUITE({ "search alone", test_search_alone }, { "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "convergence", test_convergence },
          { "evolution", test_evolution }, { "named and quoted", test_named_and_quoted })

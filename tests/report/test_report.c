@@ -77,7 +77,7 @@ static void fill(struct bk_report *r)
     e->epoch[0] = (struct bk_report_epoch){ 5, corr(0.25, 0.375, 0.4375, 3) };
     e->epoch[1] = (struct bk_report_epoch){ 10, e->corr };
     r->entry[1] = (struct bk_report_entry){ .name = dup_text("FBNet_v2"), .rater = dup_text(""), .settings = dup_text(""),
-                                            .is_quoted = true, .found_truth = NAN, .found_published = 93.14,
+                                            .uncorrelated = true, .found_truth = NAN, .found_published = 93.14,
                                             .has_published = { true }, .published = { 0.42 } };
     r->entry[2] = (struct bk_report_entry){ .name = dup_text("bad"), .rater = dup_text("x"), .settings = dup_text(""),
                                             .failure = dup_text("no luck"), .found_truth = NAN, .found_published = NAN };
