@@ -174,6 +174,13 @@ void bk__report_file_name(const char *name, char *buf, size_t size);
 /** "0.534" or "-"; "[0.51, 0.56]" or "". */
 void bk__report_number(double v, int decimals, char buf[32]);
 void bk__report_interval(const struct bk_interval *i, bool has, char buf[48]);
+/** A remark on a row or an architecture; NULL or "": none. */
+struct bk_report_note {
+    const char *name, *text;
+};
+/** "<bullet><before><text>: name; name", one line for each different text. */
+void bk__report_notes(const struct bk_report_note *note, size_t n, const char *bullet, const char *before, struct bk_text *out);
+
 /** XML text with <, >, & and quotes escaped. */
 void bk__report_escape(struct bk_text *out, const char *s);
 

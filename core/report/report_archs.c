@@ -68,13 +68,17 @@ static void title_of(int column, char buf[64])
 static void add_sources(const struct bk_report *r, const char *bullet, struct bk_text *out)
 {
     const char *counter = NULL;
-    for (size_t i = 0; i < r->n_archs; i++) {
+    struct bk_report_note *note = bk_zalloc((r->n_archs + 1) * sizeof *note);
+    for (size_t i = 0; note && i < r->n_archs; i++) {
         const struct bk_report_arch *a = &r->arch[i];
-        if (!a->is_found && a->source && a->source[0])
-            bk_text_addf(out, "%s%s: published values from %s\n", bullet, a->name, a->source);
+        note[i] = (struct bk_report_note){ a->name, a->is_found ? NULL : a->source };
         if (!a->is_found && a->counter_name && a->counter_name[0])
             counter = a->counter_name;
     }
+    if (note)
+        bk__report_notes(note, r->n_archs, bullet, "published values from ", out);
+    out->failed = out->failed || !note;
+    bk_free(note);
     if (counter)
         bk_text_addf(out, "%smultiply-adds: convolutions, linear maps and attention, exactly; counter: the published convention '%s'\n",
                      bullet, counter);

@@ -94,24 +94,72 @@ static void add_found(const struct bk_report *r, const char *bullet, struct bk_t
     }
 }
 
+static bool has_note(const struct bk_report_note *n)
+{
+    return n->text && n->text[0];
+}
+
+static bool same_note(const struct bk_report_note *a, const struct bk_report_note *b)
+{
+    return has_note(a) && has_note(b) && strcmp(a->text, b->text) == 0;
+}
+
+void bk__report_notes(const struct bk_report_note *note, size_t n, const char *bullet, const char *before, struct bk_text *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool seen = !has_note(&note[i]);
+        for (size_t j = 0; !seen && j < i; j++)
+            seen = same_note(&note[i], &note[j]);
+        if (seen)
+            continue;
+        bk_text_addf(out, "%s%s%s: %s", bullet, before, note[i].text, note[i].name);
+        for (size_t j = i + 1; j < n; j++) {
+            if (same_note(&note[i], &note[j]))
+                bk_text_addf(out, "; %s", note[j].name);
+        }
+        bk_text_add(out, "\n");
+    }
+}
+
+enum note_kind { NOTE_UNCORRELATED, NOTE_SOURCE, NOTE_SETTINGS };
+
+static const char *note_of(const struct bk_report_entry *e, enum note_kind kind)
+{
+    if (kind == NOTE_SOURCE)
+        return e->published_source;
+    if (kind == NOTE_SETTINGS)
+        return e->settings;
+    if (!e->uncorrelated || e->failure)
+        return NULL;
+    return e->found_arch ? "a search without truth, nothing to correlate" : "published values alone, nothing was computed";
+}
+
+static void add_grouped(const struct bk_report *r, enum note_kind kind, const char *bullet, const char *before,
+                        struct bk_text *out)
+{
+    struct bk_report_note *note = bk_zalloc((r->n + 1) * sizeof *note);
+    for (size_t i = 0; note && i < r->n; i++)
+        note[i] = (struct bk_report_note){ r->entry[i].name, note_of(&r->entry[i], kind) };
+    if (note)
+        bk__report_notes(note, r->n, bullet, before, out);
+    out->failed = out->failed || !note;
+    bk_free(note);
+}
+
 static void add_notes(const struct bk_report *r, const char *bullet, struct bk_text *out)
 {
     add_found(r, bullet, out);
     for (size_t i = 0; i < r->n; i++) {
         const struct bk_report_entry *e = &r->entry[i];
-        if (e->uncorrelated)
-            bk_text_addf(out, "%s%s: %s\n", bullet, e->name,
-                         e->found_arch ? "a search without truth, nothing to correlate" : "published values alone, nothing was computed");
         if (e->failure)
             bk_text_addf(out, "%s%s: failed: %s\n", bullet, e->name, e->failure);
-        if (e->n_excluded && !e->failure)
+        else if (e->n_excluded)
             bk_text_addf(out, "%s%s: %zu architectures without a finite rating or truth are left out\n", bullet, e->name,
                          e->n_excluded);
-        if (e->published_source && e->published_source[0])
-            bk_text_addf(out, "%s%s: published values from %s\n", bullet, e->name, e->published_source);
-        if (e->settings && e->settings[0])
-            bk_text_addf(out, "%s%s: %s\n", bullet, e->name, e->settings);
     }
+    add_grouped(r, NOTE_UNCORRELATED, bullet, "", out);
+    add_grouped(r, NOTE_SOURCE, bullet, "published values from ", out);
+    add_grouped(r, NOTE_SETTINGS, bullet, "", out);
     if (r->n)
         bk_text_addf(out, "%scorrelations: higher rating is better; intervals: 95 %% bootstrap over architectures\n", bullet);
 }

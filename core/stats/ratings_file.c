@@ -226,6 +226,10 @@ int bk_arch_score(const struct bk_space *space, const struct bk_block_table *tab
                        PRId32, arch->n_blocks, space->name, space->info.n_blocks);
     for (int32_t k = 0; k < space->info.n_blocks; k++) {
         const double *score = find_score(&tables[k], &arch->block[k]);
+        if (!score && bk_space_check_path(space, k, tables[k].entry, &arch->block[k], NULL)) {
+            *out = NAN;
+            return BK_OK;
+        }
         if (!score) {
             bk_path_format(&arch->block[k], text);
             return bk_fail(err, BK_EDATA, "path '%s' of block %" PRId32 " has no rating", text, k);

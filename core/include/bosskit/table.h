@@ -41,7 +41,9 @@ BK_API int bk_ratings_write_yaml(const char *path, const struct bk_block_table *
 
 /**
  * Score of an architecture: sum over blocks, in order, of weight_k (R_k + offset), in double; round_decimals >= 0
- * rounds the total as printf("%.*f") does (the release: offset 4, 4 decimals). weight NULL = 1.
+ * rounds the total as printf("%.*f") does (the release: offset 4, 4 decimals). weight NULL = 1. NaN when a
+ * path could not be rated because the block was entered otherwise (HyTra: at another scale).
+ * Errors: BK_EDATA when a path is missing all the same
  */
 BK_API int bk_arch_score(const struct bk_space *space, const struct bk_block_table *tables,
                          const struct bk_arch *arch, const double *weight, double offset,
