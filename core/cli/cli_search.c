@@ -6,6 +6,7 @@
  */
 #include "cli/cli.h"
 #include "cli/cli_util.h"
+#include "pipeline/search_blocks.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,6 +66,28 @@ static int read_all(const struct bk__cli_args *args, struct search *s, struct bk
 
 /* ---- searching ------------------------------------------------------------------------------- */
 
+/* What rates the paths of a searcher that goes block by block: the tables. */
+struct by_table {
+    const struct bk_block_table *table;
+    const struct bk_env *env;
+};
+
+static int rate(void *user, const struct bk_path *path, size_t n, double *score, struct bk_error *err)
+{
+    const struct by_table *b = user;
+    return bk__rate_by_table(&b->table[b->env->block], path, n, score, err);
+}
+
+static int search_blocks(const struct search *s, const struct bk_instance *instance, const struct bk_search_task *task,
+                         struct bk_found *out, struct bk_error *err)
+{
+    struct bk_data data = { .info = { .struct_size = sizeof data.info, .n_classes = (int32_t)s->classes } };
+    struct bk_env env = { .struct_size = sizeof env, .space = &s->space, .data = &data, .seed = (uint64_t)s->seed };
+    struct by_table b = { s->table, &env };
+    const struct bk_block_search search = { bk_instance_iface(instance), instance->state, &env, rate, &b };
+    return bk__search_blocks(&search, task, out, err);
+}
+
 static int solve(const struct search *s, const struct bk_value *group, struct bk_found *out, struct bk_error *err)
 {
     struct bk_search_task task = { .struct_size = sizeof task,
@@ -77,8 +100,9 @@ static int solve(const struct search *s, const struct bk_value *group, struct bk
 
     BK_TRY(bk_instance_open(s->registry, BK_KIND_SEARCHER, s->searcher, group, NULL, "searcher", NULL, &instance, err));
     const struct bk_searcher_iface *iface = bk_instance_iface(instance);
-    int rc = iface->solve ? iface->solve(instance->state, &task, out, err)
-                          : bk_fail(err, BK_ENOTSUP, "searcher '%s' does not search tables of ratings", s->searcher);
+    int rc = !iface->solve      ? bk_fail(err, BK_ENOTSUP, "searcher '%s' does not search tables of ratings", s->searcher)
+             : iface->ask_paths ? search_blocks(s, instance, &task, out, err)
+                                : iface->solve(instance->state, &task, out, err);
     bk_instance_close(instance);
     return rc;
 }

@@ -3,6 +3,7 @@
  * or about the paths of one block after the other. The result is found.json. Costs and limits are the searcher's affair.
  */
 #include "pipeline/child.h"
+#include "pipeline/search_blocks.h"
 
 #include <bosskit/file.h>
 #include <bosskit/table.h>
@@ -70,92 +71,49 @@ static int converse(const struct bk_stage_job *job, const struct bk_block_table 
 
 /* ---- block by block ------------------------------------------------------------------------------------- */
 
-/** Scores of paths from the table of the block. */
-static int look_up(const struct bk_block_table *t, const struct bk_path *path, size_t n, double *score,
-                   struct bk_error *err)
+struct evolving {
+    struct bk_stage_job *job;
+    const struct bk_block_table *table;
+    struct bk_bundle *trained;  /* of `block`; NULL: none is needed */
+    int32_t block;              /* -1: not opened yet */
+    double n_generations;
+};
+
+static int open_block(struct evolving *e, struct bk_error *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        size_t j = 0;
-        while (j < t->n && !bk_path_equal(&t->path[j], &path[i]))
-            j++;
-        if (j == t->n)
-            return bk_fail(err, BK_EPLUGIN, "a path that was asked for is no path of block %d", (int)t->block);
-        score[i] = t->score[j];
-    }
-    return BK_OK;
+    const json_t *list = json_object_get(e->job->spec, "trained");
+    const char *path = json_string_value(json_array_get(list, (size_t)e->job->env->block));
+
+    bk_bundle_free(e->trained);
+    e->trained = NULL;
+    e->block = e->job->env->block;
+    return path ? bk_bundle_read(path, &e->trained, err) : BK_OK;
 }
 
-/** A generation of a block: asked for, rated with its own centre (or by the table), told. *n = 0: the block is finished. */
-static int generation(struct bk_stage_job *job, const struct bk_bundle *trained, const struct bk_block_table *table,
-                      struct bk_path *path, double *score, size_t *n, struct bk_error *err)
+/** A generation with its own centre where the rater can do that, else by the block's table. */
+static int rate_generation(void *user, const struct bk_path *path, size_t n, double *score, struct bk_error *err)
 {
-    const struct bk_instance *searcher = job->row->part[BK_SLOT_SEARCHER], *rater = job->row->part[BK_SLOT_RATER];
-    const struct bk_searcher_iface *s = bk_instance_iface(searcher);
-    const struct bk_rater_iface *r = bk_row_rater(job->row);
+    struct evolving *e = user;
+    const struct bk_instance *rater = e->job->row->part[BK_SLOT_RATER];
+    const struct bk_rater_iface *r = bk_row_rater(e->job->row);
 
+    bk__say_progress(++e->n_generations, 0, "generations", NULL);
     if (bk__interrupted())
         return bk_fail(err, BK_EINTERRUPTED, "interrupted");
-    BK_TRY(s->ask_paths(searcher->state, path, n, err));
-    if (*n == 0)
-        return BK_OK;
-    if (*n > BK_MAX_GENERATION)
-        return bk_fail(err, BK_EPLUGIN, "%zu paths are asked for at once, at most %d are legal", *n, BK_MAX_GENERATION);
-    if (r->rate_paths)
-        BK_TRY(r->rate_paths(rater->state, job->env, trained, path, *n, score, err));
-    else
-        BK_TRY(look_up(table, path, *n, score, err));
-    for (size_t i = 0; i < *n; i++) {
-        if (!isfinite(score[i]))
-            return bk_fail(err, BK_ENUMERIC, "a path of block %d has no finite rating", (int)job->env->block);
-    }
-    return s->tell_paths(searcher->state, path, score, *n, err);
+    if (!r->rate_paths)
+        return bk__rate_by_table(&e->table[e->job->env->block], path, n, score, err);
+    if (e->block != e->job->env->block)
+        BK_TRY(open_block(e, err));
+    return r->rate_paths(rater->state, e->job->env, e->trained, path, n, score, err);
 }
 
-/** Search one block; *last gets the last generation. */
-static int evolve_block(struct bk_stage_job *job, const struct bk_block_table *table, struct bk_block_table *last,
-                        struct bk_error *err)
+static int evolve(struct bk_stage_job *job, const struct bk_search_task *task, struct bk_found *found, struct bk_error *err)
 {
     const struct bk_instance *searcher = job->row->part[BK_SLOT_SEARCHER];
-    const struct bk_searcher_iface *s = bk_instance_iface(searcher);
-    const char *trained = json_string_value(json_array_get(json_object_get(job->spec, "trained"), (size_t)table->block));
-    struct bk_bundle *bundle = NULL;
-    struct bk_path *path = bk_alloc(BK_MAX_GENERATION * sizeof *path);
-    double *score = bk_alloc(BK_MAX_GENERATION * sizeof *score);
-    size_t n = 1;
-    int rc = path && score ? BK_OK : bk_fail(err, BK_ENOMEM, "out of memory for a search");
-
-    job->env->block = table->block;
-    job->env->entry = table->entry;
-    *last = (struct bk_block_table){ .block = table->block, .entry = table->entry, .path = path, .score = score };
-    if (!rc && trained)
-        rc = bk_bundle_read(trained, &bundle, err);
-    if (!rc)
-        rc = s->begin_block(searcher->state, job->env, bk_row_rater(job->row)->better, err);
-    for (double done = 1; !rc && n; done++) {
-        rc = generation(job, bundle, table, path, score, &n, err);
-        if (!rc && n)
-            last->n = n;
-        bk__say_progress(done, 0, "generations", NULL);
-    }
-    bk_bundle_free(bundle);
-    return rc;
-}
-
-/** Search block by block; then the best combination of the last generations, within the searcher's limits. */
-static int evolve(struct bk_stage_job *job, struct bk_search_task *task, struct bk_found *found, struct bk_error *err)
-{
-    const struct bk_instance *searcher = job->row->part[BK_SLOT_SEARCHER];
-    const struct bk_searcher_iface *s = bk_instance_iface(searcher);
-    struct bk_block_table last[BK_MAX_BLOCKS] = { { 0 } };
-    int rc = BK_OK;
-
-    for (int32_t k = 0; !rc && k < job->row->space.info.n_blocks; k++)
-        rc = evolve_block(job, &task->table[k], &last[k], err);
-    task->table = last;
-    if (!rc)
-        rc = s->solve(searcher->state, task, found, err);
-    for (int k = 0; k < BK_MAX_BLOCKS; k++)
-        bk_block_table_release(&last[k]);
+    struct evolving e = { .job = job, .table = task->table, .block = -1 };
+    const struct bk_block_search s = { bk_instance_iface(searcher), searcher->state, job->env, rate_generation, &e };
+    int rc = bk__search_blocks(&s, task, found, err);
+    bk_bundle_free(e.trained);
     return rc;
 }
 
@@ -164,7 +122,7 @@ static int search(struct bk_stage_job *job, const struct bk_block_table *tables,
 {
     const struct bk_instance *searcher = job->row->part[BK_SLOT_SEARCHER];
     const struct bk_searcher_iface *s = bk_instance_iface(searcher);
-    struct bk_search_task task = {
+    const struct bk_search_task task = {
         .struct_size = sizeof task,
         .better = bk_row_rater(job->row)->better,
         .space = &job->row->space,

@@ -35,7 +35,10 @@ static void cell(const struct bk_report_pair *p, int i, char buf[112])
     bk__report_interval(interval(p, i), true, range);
     if (isfinite(difference(p, i)))
         snprintf(number, sizeof number, "%+.3f", difference(p, i));
-    snprintf(buf, 112, "%s %s p %.2g", number, range, p_value(p, i));
+    if (isfinite(p_value(p, i)))
+        snprintf(buf, 112, "%s %s p %.2g", number, range, p_value(p, i));
+    else
+        snprintf(buf, 112, "%s", number);
 }
 
 static int widest(const struct bk_report *r)
