@@ -198,4 +198,23 @@ static inline void world_check_cancel(struct world *w, const char *rater, const 
     bk_instance_close(w->f.instance[--w->f.n]);
 }
 
+/* Whichever allocation fails, a rater says so and leaks nothing (under a sanitizer); steps grow, so not each is tried. */
+static inline void world_check_memory(struct world *w, const char *rater, const struct bk_bundle *trained,
+                                      const char *const *options)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_RATER, rater, options);
+    const struct bk_rater_iface *r = bk_instance_iface(i);
+    int rc = BK_ENOMEM;
+    for (long n = 1; rc == BK_ENOMEM; n += 1 + n / 16) {
+        struct bk_block_table t = { 0 };
+        bk_alloc_fail_after(n);
+        rc = r->rate_block(i->state, &w->env, trained, &t, &err);
+        bk_alloc_fail_after(0);
+        bk_block_table_release(&t);
+    }
+    BK_ASSERT_OK(rc);
+    bk_instance_close(w->f.instance[--w->f.n]);
+}
+
 #endif

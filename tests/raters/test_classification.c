@@ -288,6 +288,19 @@ static void test_twice_and_cancelled(void)
     world_close(&w);
 }
 
+static void test_memory(void)
+{
+    struct world w;
+    world_open(&w, BK_F32, 20, 14);
+    struct bk_bundle *a = train_supervised(&w, false), *b = train_bootstrap(&w, false);
+    world_check_memory(&w, "supervised_acc", a, OPTIONS("calib_images=8", "batch=6", "score=error"));
+    world_check_memory(&w, "linear_eval", b, OPTIONS("calib_images=8", "batch=6", "epochs=1", "train_batch=6"));
+    world_check_memory(&w, "population_center", b, OPTIONS("calib_images=8", "batch=6"));
+    bk_bundle_free(a);
+    bk_bundle_free(b);
+    world_close(&w);
+}
+
 static int refuse(struct world *w, const char *rater, const struct bk_bundle *trained)
 {
     struct bk_block_table t;
@@ -315,4 +328,4 @@ static void test_refusals(void)
 }
 
 BK_SUITE({ "supervised_acc, the definition", test_supervised }, { "linear_eval, the definition", test_linear },
-         { "twice the same, and cancelled", test_twice_and_cancelled }, { "refusals", test_refusals })
+         { "twice the same, and cancelled", test_twice_and_cancelled }, { "out of memory", test_memory }, { "refusals", test_refusals })

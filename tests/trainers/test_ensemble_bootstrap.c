@@ -424,6 +424,16 @@ static void test_no_allocation(void)
     world_close(&w);
 }
 
+static void test_memory(void)
+{
+    struct world w;
+    world_open(&w, BK_F32, 20, 4);
+    struct bk_bundle *first = enter_block_1(&w);
+    check_memory(&w, "ensemble_bootstrap", first, OPTIONS("epochs=2", "batch=6", "accumulate=2", "hidden=8", "embed=6"));
+    bk_bundle_free(first);
+    world_close(&w);
+}
+
 static void test_refusals(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -446,4 +456,5 @@ BK_SUITE({ "gradient of the first block", test_gradient_of_first_block },
          { "target follows", test_target_follows }, { "prefix", test_prefix }, { "one path", test_one_path },
          { "one path of other spaces", test_one_path_elsewhere },
          { "resume gives the same bytes", test_resume }, { "no allocation", test_no_allocation },
+         { "out of memory", test_memory },
          { "refusals", test_refusals })

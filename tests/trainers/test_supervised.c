@@ -108,6 +108,16 @@ static void test_no_allocation(void)
     world_close(&w);
 }
 
+static void test_memory(void)
+{
+    struct world w;
+    world_open(&w, BK_F32, 20, 4);
+    struct bk_bundle *first = enter_block_1(&w);
+    check_memory(&w, "supervised", first, OPTIONS("epochs=2", "batch=6"));
+    bk_bundle_free(first);
+    world_close(&w);
+}
+
 static void test_refusals(void)
 {
     struct bk_error err = BK_ERROR_INIT;
@@ -134,4 +144,4 @@ static void test_refusals(void)
 }
 
 BK_SUITE({ "one update", test_update }, { "prefix is frozen", test_prefix_is_frozen }, { "learns", test_learns },
-         { "resume gives the same bytes", test_resume }, { "no allocation", test_no_allocation }, { "refusals", test_refusals })
+         { "resume gives the same bytes", test_resume }, { "no allocation", test_no_allocation }, { "out of memory", test_memory }, { "refusals", test_refusals })

@@ -83,4 +83,23 @@ static inline void check_no_allocation(struct world *w, const char *trainer, con
     t->end(i->state);
 }
 
+/* Whichever allocation of begin() or of the first iteration fails, the trainer says so, leaks nothing and can begin again. */
+static inline void check_memory(struct world *w, const char *trainer, const struct bk_bundle *previous, const char *const *options)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_progress p = { .struct_size = sizeof p };
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_TRAINER, trainer, options);
+    const struct bk_trainer_iface *t = bk_instance_iface(i);
+    int rc = BK_ENOMEM;
+    for (long n = 1; rc == BK_ENOMEM; n += 1 + n / 16) {
+        bk_alloc_fail_after(n);
+        rc = t->begin(i->state, &w->env, previous, &err);
+        if (!rc)
+            rc = t->advance(i->state, 0, &p, &err);
+        bk_alloc_fail_after(0);
+        t->end(i->state);
+    }
+    BK_ASSERT_OK(rc);
+}
+
 #endif
