@@ -146,7 +146,22 @@ INLINE vf vmax(vf x, vf y)
 /* x clamped to lo..hi; NaN stays NaN. */
 INLINE vf vclamp(vf x, float lo, float hi)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_min_ps(_mm512_set1_ps(hi), _mm512_max_ps(_mm512_set1_ps(lo), (__m512)x));
+#else
     return -vmax(vset(-hi), -vmax(vset(lo), x));
+#endif
+}
+
+/* 1 / x to about two units in the last place, for 1 <= x < 2^126. */
+INLINE vf vreciprocal(vf x)
+{
+#if defined(__AVX512F__)
+    vf y = (vf)_mm512_rcp14_ps((__m512)x);
+    return y * (2.0f - x * y);          /* one step of Newton's doubles the 14 bits */
+#else
+    return 1.0f / x;
+#endif
 }
 
 /*
@@ -171,7 +186,7 @@ INLINE vf vexp(vf x)
 
 INLINE vf vsigmoid(vf x)
 {
-    return 1.0f / (1.0f + vexp(-x));
+    return vreciprocal(1.0f + vexp(-x));
 }
 
 /* sum[i] += v[i] for the first n. */
