@@ -123,7 +123,8 @@ int main(void)
     char line[128];
 
     must(bk_registry_open(NULL, 0, &registry, &err));
-    struct bk_instance *backend = open_plugin(registry, BK_KIND_BACKEND, "cpu", NULL);
+    const char *wanted = getenv("BOSSKIT_BENCH_BACKEND");
+    struct bk_instance *backend = open_plugin(registry, BK_KIND_BACKEND, wanted && *wanted ? wanted : "cpu", NULL);
     must(bk_device_open(bk_instance_iface(backend), backend->state, 0, BK_REPEATABLE, bk_threads(), &device, &err));
     must(bk_device_info(device, &info, &err));
     struct bk_instance *si = open_plugin(registry, BK_KIND_SPACE, "nats_ss", NULL);
@@ -147,9 +148,11 @@ int main(void)
         begin(registry, &data, device, &space, block, dtype, batch, &env, &trainer);
         const struct bk_trainer_iface *iface = bk_instance_iface(trainer);
         must(iface->advance(trainer->state, 0, &progress, &err));
+        must(bk_device_synchronize(device, &err));
         for (int i = 0; i < rounds; i++) {
             double t = bk_now();
             must(iface->advance(trainer->state, 0, &progress, &err));
+            must(bk_device_synchronize(device, &err));
             printf("%s%.4f", i ? " " : "", bk_now() - t);
         }
         printf("\n");

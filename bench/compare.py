@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compare one NATS-SS training step of bosskit with PyTorch on the same processor, both run in turn; medians of several rounds.
+"""Compare one NATS-SS training step of bosskit with PyTorch on the same processor or GPU, both run in turn; medians of several rounds.
 
     cmake -S . -B build -DBOSSKIT_BENCH=ON && cmake --build build
     PYTHON=/path/to/venv/bin/python bench/compare.py [--batch 64] [--rounds 5] [--blocks 0,1,2] [--out bench/RESULTS-cpu.md]
+    PYTHON=... bench/compare.py --backend cuda --batch 256 --rounds 20 --compile --explicit --out bench/RESULTS-gpu.md
 
 $PYTHON needs torch. Each block and type is measured for bosskit and for every PyTorch variant (memory format, explicit or collapsed
 head, torch.compile with --compile); a row shows bosskit's time, the best variant and the ratio. Leave the machine alone meanwhile.
@@ -41,9 +42,10 @@ def main():
     a.add_argument('--compile', action='store_true')
     a.add_argument('--explicit', action='store_true', help='also the head as published, with the 2048-wide map materialised')
     a.add_argument('--build', default=os.path.join(HERE, '..', 'build'))
+    a.add_argument('--backend', default='cpu', choices=['cpu', 'cuda'])
     a.add_argument('--out')
     o = a.parse_args()
-    env = {'OMP_NUM_THREADS': o.threads}
+    env = {'OMP_NUM_THREADS': o.threads, 'BOSSKIT_BENCH_BACKEND': o.backend}
     ours = Side([os.path.join(o.build, 'bench_nats_step')], env)
     theirs = Side([os.environ.get('PYTHON', sys.executable), os.path.join(HERE, 'torch_nats_step.py')], env)
     variants = [(h, f, c) for h in (['explicit', 'collapsed'] if o.explicit else ['collapsed'])
@@ -58,14 +60,14 @@ def main():
                 times[v] = statistics.median(theirs.ask(f'{block} {dtype} {v[0]} {v[1]} {v[2]} {o.rounds} {o.batch}'))
             best = min(times, key=times.get)
             m = statistics.median(mine)
-            lines.append(f'| {block} | {dtype} | {m:.3f} | {times[best]:.3f} | {times[best] / m:.2f} | {" ".join(best)} | '
-                         + ', '.join(f'{" ".join(v)} {t:.3f}' for v, t in times.items()) + ' |')
+            lines.append(f'| {block} | {dtype} | {m:.4f} | {times[best]:.4f} | {times[best] / m:.2f} | {" ".join(best)} | '
+                         + ', '.join(f'{" ".join(v)} {t:.4f}' for v, t in times.items()) + ' |')
             print(lines[-1], flush=True)
     text = '\n'.join(lines) + '\n'
     print(text)
     if o.out:
         with open(o.out, 'w') as f:
-            f.write('# NATS-SS step on a CPU\n\nMade by `bench/compare.py`.\n\n' + text)
+            f.write(f'# NATS-SS step on a {"GPU" if o.backend == "cuda" else "CPU"}\n\nMade by `bench/compare.py`.\n\n' + text)
 
 
 if __name__ == '__main__':

@@ -6,8 +6,9 @@ backward of every path, with the BossNAS head (adapter of `pooled` channels, pro
 it is the same few milliseconds in both.
 
 Reads one request a line on stdin ("BLOCK DTYPE HEAD FORMAT COMPILE ROUNDS") and answers with the seconds of every round, so
-that compare.py can let both sides run in turn. Paths are fixed: digits of the widths 8..64.
+that compare.py can let both sides run in turn. Paths are fixed: digits of the widths 8..64. BOSSKIT_BENCH_BACKEND=cuda computes on the GPU.
 """
+import os
 import sys
 import time
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+DEVICE = 'cuda' if os.environ.get('BOSSKIT_BENCH_BACKEND') == 'cuda' else 'cpu'
 WIDTHS = [8, 16, 24, 32, 40, 48, 56, 64]
 PATHS = {0: [(7, 4), (2, 6), (5, 1), (0, 3)], 1: [(5, 7), (1, 2), (6, 0), (3, 4)], 2: [(6,), (1,), (4,), (3,)]}
 BEST = [(7, 4), (5, 7)]
@@ -86,7 +88,7 @@ class Head(nn.Module):
         conv, bn = self.conv[op], self.bn[op]
         if not self.collapsed:
             return self.mlp(F.adaptive_avg_pool2d(bn(conv(x)), 1).flatten(1))
-        with torch.autocast('cpu', enabled=False):
+        with torch.autocast(DEVICE, enabled=False):
             rows = x.float().permute(0, 2, 3, 1)
             m = rows.mean((1, 2))
             mu = m.mean(0)
@@ -109,10 +111,12 @@ class Step:
         self.proj, self.tproj = Head(head == 'collapsed'), Head(head == 'collapsed')
         self.pred = nn.Sequential(nn.Linear(256, 4096), nn.BatchNorm1d(4096), nn.ReLU(), nn.Linear(4096, 256))
         self.modules = [self.online, self.target, self.proj, self.tproj, self.pred]
+        for m in self.modules:
+            m.to(DEVICE)
         if fmt == 'channels_last':
             for m in self.modules:
                 m.to(memory_format=torch.channels_last)
-        self.views = [torch.randn(batch, 3, 32, 32) for _ in range(2)]
+        self.views = [torch.randn(batch, 3, 32, 32, device=DEVICE) for _ in range(2)]
         if fmt == 'channels_last':
             self.views = [v.to(memory_format=torch.channels_last) for v in self.views]
         self.embed = torch.compile(self.embed_) if compiled else self.embed_
@@ -126,7 +130,7 @@ class Step:
         return x
 
     def run(self):
-        with torch.autocast('cpu', torch.bfloat16, enabled=self.dtype == 'bf16'):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.dtype == 'bf16'):
             with torch.no_grad():
                 xt = [self.prefix(self.target, v) for v in self.views]
                 xo = [self.prefix(self.online, v) for v in self.views]
@@ -140,8 +144,14 @@ class Step:
             m.zero_grad(set_to_none=True)
 
 
+def wait():
+    if DEVICE == 'cuda':
+        torch.cuda.synchronize()
+
+
 def main():
-    print('torch', torch.__version__, 'threads', torch.get_num_threads(), flush=True)
+    where = torch.cuda.get_device_name() if DEVICE == 'cuda' else f'threads {torch.get_num_threads()}'
+    print('torch', torch.__version__, where, flush=True)
     steps = {}
     for line in sys.stdin:
         block, dtype, head, fmt, compiled, rounds, batch = line.split()
@@ -150,10 +160,12 @@ def main():
             steps.clear()
             steps[key] = Step(*key)
             steps[key].run()
+            wait()
         times = []
         for _ in range(int(rounds)):
             t0 = time.perf_counter()
             steps[key].run()
+            wait()
             times.append(time.perf_counter() - t0)
         print(' '.join(f'{t:.4f}' for t in times), flush=True)
 

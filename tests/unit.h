@@ -55,6 +55,16 @@ static inline const char *bk_test_env(const char *name)
     return v ? v : "";
 }
 
+/**
+ * The backend that tests of an optimised backend shall use: BK_TEST_BACKEND, else "cpu". While BK_TEST_BACKEND is set, tests of
+ * `ref` skip themselves, so that a run for a device that is absent is reported as skipped.
+ */
+static inline const char *bk_test_backend(const char *name)
+{
+    const char *wanted = bk_test_env("BK_TEST_BACKEND");
+    return !*wanted ? name : strcmp(name, "ref") ? wanted : NULL;
+}
+
 static inline int bk_run_suite(const char *file, CU_TestInfo *tests, unsigned n)
 {
     CU_SuiteInfo suites[2] = { { (char *)file, NULL, NULL, NULL, NULL, tests }, CU_SUITE_INFO_NULL };

@@ -89,7 +89,7 @@ static int check_driver(struct bk_error *err)
     return BK_OK;
 }
 
-static int check_device(const struct cuda *cuda, int device, struct bk_error *err)
+static int check_device(int device, struct bk_error *err)
 {
     int n = 0, major = 0, minor = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
@@ -103,7 +103,6 @@ static int check_device(const struct cuda *cuda, int device, struct bk_error *er
         cudaGetLastError();
         return bk_fail(err, BK_ENOTSUP, "CUDA device %d cannot be examined: %s", device, cudaGetErrorString(rc));
     }
-    (void)cuda;
     if (major < OLDEST_MAJOR)
         return bk_fail(err, BK_ENOTSUP, "CUDA device %d has compute capability %d.%d, needed is %d.0 or newer", device,
                        major, minor, OLDEST_MAJOR);
@@ -115,19 +114,13 @@ static int open_vendor(struct cuda *cuda, struct bk_error *err)
     return cuda->vendor ? BK_OK : cuda_vendor_open(&cuda->vendor, err);
 }
 
-/* Both reasons when there are two: whoever installs a driver next would otherwise meet the second. */
+/* The driver first: where there is none, the vendors' libraries (hundreds of MiB) are not even looked at. */
 static int probe(void *state, struct bk_error *err)
 {
     struct cuda *cuda = state;
-    struct bk_error driver = BK_ERROR_INIT, library = BK_ERROR_INIT;
-    int no_driver = check_driver(&driver), no_library = open_vendor(cuda, &library);
-    if (no_library == BK_ENOMEM)
-        return bk_fail(err, BK_ENOMEM, "%s", library.text);
-    if (no_driver && no_library)
-        return bk_fail(err, BK_ENOTSUP, "%s; %s", driver.text, library.text);
-    if (no_driver || no_library)
-        return bk_fail(err, BK_ENOTSUP, "%s", no_driver ? driver.text : library.text);
-    return check_device(cuda, (int)cuda->device_option, err);
+    BK_TRY(check_driver(err));
+    BK_TRY(check_device((int)cuda->device_option, err));
+    return open_vendor(cuda, err);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
@@ -173,7 +166,7 @@ static int open_device(void *state, int32_t index, uint32_t determinism, int32_t
     if (cuda->is_open)
         return bk_fail(err, BK_ESTATE, "cuda: this instance has an open device already");
     BK_TRY(open_vendor(cuda, err));
-    BK_TRY(check_device(cuda, (int)cuda->device_option + index, err));
+    BK_TRY(check_device((int)cuda->device_option + index, err));
     cuda->device = (int)cuda->device_option + index;
     cuda->determinism = determinism;
     cuda->is_open = true;
@@ -312,7 +305,8 @@ static const struct bk_opt options[] = {
     BK_INT_F("device", struct cuda, device_option, 0, 0, 1023, "", "which of the machine's GPUs, as the driver numbers them", BK_OPT_NOKEY),
     BK_BOOL("tf32", struct cuda, tf32, 0, "let f32 convolutions and products round their inputs to TF32 (10 bits)"),
     BK_INT("workspace_mib", struct cuda, workspace_mib, 1024, 0, 65536, "MiB", "largest workspace a convolution algorithm may take"),
-    BK_BOOL("wait", struct cuda, wait, 0, "wait after every kernel, so that a failure names the kernel at fault (slow)"),
+    { "wait", BK_OPT_BOOL, BK_FIELD(struct cuda, wait, bool), BK_OPT_NOKEY, 0, 0, 0, 1, NULL, NULL, "",
+      "wait after every kernel, so that a failure names the kernel at fault (slow)" },
     BK_OPT_END
 };
 /* clang-format on */

@@ -172,7 +172,7 @@ static int get_plan(struct cuda *cuda, const struct key *key, struct plan **out,
 int cuda_matmul(struct cuda *cuda, const struct cuda_product *p, struct bk_error *err)
 {
     static const float one = 1;
-    struct plan *plan;
+    struct plan *plan = NULL;
     struct key key;
     void *space;
     memset(&key, 0, sizeof key);

@@ -36,9 +36,8 @@ template <typename T, int V, int K, bool DX> struct depthwise {
         const place to = place_of<V>(item, g.ci, DX ? g.h : g.ho, DX ? g.w : g.wo);
         const int p = to.p, q = to.q, c = to.c;
         const T *image = in + (int64_t)to.n * ih * iw * g.ci + c;
-        constexpr int rows_at_once = K > 5 ? 1 : K;     /* 49 taps unrolled spill */
         float sum[V] = {};
-#pragma unroll rows_at_once
+#pragma unroll 1                        /* a row of taps in flight is enough, and whole windows compile for minutes */
         for (int i = 0; i < K; i++) {
             int r = DX ? p + g.pad - i : p * g.stride - g.pad + i;
             if (r < 0 || (DX && r % g.stride))
@@ -89,6 +88,17 @@ struct depthwise_dw_job {
     double *partial;            /* [taps][C][parts] */
 };
 
+/* One tap of every thread, summed over the block into the block's partial sums. Called K K times: not worth inlining. */
+static __device__ __noinline__ void fold_tap(float tap, int tx, int ty, int c, int parts, fold_space<1> *space, double *out)
+{
+    const float v[1] = { tap };
+    const int first = blockIdx.y * tx;
+    fold_columns<1>(v, tx, ty, *space, [&](int e, double s) {
+        if (first + e < c)
+            out[(int64_t)(first + e) * parts + blockIdx.x] = s;
+    });
+}
+
 template <typename T, int K> __global__ void __launch_bounds__(CUDA_BLOCK) depthwise_dw_kernel(const depthwise_dw_job job)
 {
     __shared__ fold_space<1> space;
@@ -116,15 +126,9 @@ template <typename T, int K> __global__ void __launch_bounds__(CUDA_BLOCK) depth
             }
         }
     }
-    const int first = blockIdx.y * plan.tx;
 #pragma unroll
-    for (int t = 0; t < K * K; t++) {
-        const float v[1] = { sum[t] };
-        fold_columns<1>(v, plan.tx, plan.ty, space, [&](int e, double s) {
-            if (first + e < plan.c)
-                job.partial[((int64_t)t * plan.c + first + e) * plan.parts + blockIdx.x] = s;
-        });
-    }
+    for (int t = 0; t < K * K; t++)
+        fold_tap(sum[t], plan.tx, plan.ty, plan.c, plan.parts, &space, job.partial + (int64_t)t * plan.c * plan.parts);
 }
 
 /* dw [C][taps] (+)= sums of the parts; a warp a value. */

@@ -267,9 +267,11 @@ static cudnnStatus_t run(struct cuda *cuda, const struct plan *p, const struct a
     }
 }
 
+/* "Bad parameter" is how some algorithms refuse a shape: ours were checked, and the next one or our own kernel will do. */
 static bool is_refusal(cudnnStatus_t rc)
 {
-    return CUDNN_STATUS_CATEGORY((int)rc) == CUDNN_STATUS_NOT_SUPPORTED;
+    int category = CUDNN_STATUS_CATEGORY((int)rc);
+    return category == CUDNN_STATUS_NOT_SUPPORTED || category == CUDNN_STATUS_BAD_PARAM;
 }
 
 int cuda_dnn_conv(struct cuda *cuda, enum cuda_conv_kind kind, const struct cuda_geometry *g, int bf16, const void *a,

@@ -184,10 +184,20 @@ CUDA_HD int64_t cuda_conv_w_dx(const struct cuda_geometry *g, int group, int c, 
     return (((int64_t)group * g->og + o) * g->kh * g->kw + tap) * g->cg + c;
 }
 
+#define CUDA_TILE 64                    /* rows and columns of a block's tile */
+#define CUDA_TILE_K 16                  /* inner indices it holds at a time */
+
+/** Element e (0..3) that a thread fetches of a 64 x 16 tile; `inner`: neighbouring threads differ in k, else in the row. */
+CUDA_HD void cuda_tile_at(bool inner, int thread, int e, int *outer, int *k)
+{
+    *k = inner ? thread % CUDA_TILE_K : thread / CUDA_TILE + e * (CUDA_BLOCK / CUDA_TILE);
+    *outer = inner ? thread / CUDA_TILE_K + e * (CUDA_BLOCK / CUDA_TILE_K) : thread % CUDA_TILE;
+}
+
 /** Splits of an inner dimension of k over blocks: enough work for the device, never under `least` a split. */
 CUDA_HD int cuda_splits(int64_t k, int64_t tiles, int least, int *k_per_split)
 {
-    int64_t wanted = cuda_ceil_div(512, tiles), most = k / least;
+    int64_t wanted = cuda_ceil_div(256, tiles), most = k / least;
     int64_t n = wanted < most ? wanted : most;
     int64_t at_most = cuda_ceil_div(k, 8192);   /* f32 sums of bounded length */
     if (n < at_most)

@@ -215,7 +215,18 @@ int cuda_fits(int64_t n, const char *what, struct bk_error *err);
     X(SGD_STEP, sgd_step)                                                                \
     X(LARS_STEP, lars_step)                                                              \
     X(ADAMW_STEP, adamw_step)                                                            \
-    X(RMSPROP_STEP, rmsprop_step)
+    X(RMSPROP_STEP, rmsprop_step)                                                        \
+    X(ACTIVATION, activation)                                                            \
+    X(ACTIVATION_DX, activation_dx)                                                      \
+    X(SCALE_CHANNELS, scale_channels)                                                    \
+    X(SCALE_CHANNELS_DX, scale_channels_dx)                                              \
+    X(ATTENTION, attention)                                                              \
+    X(ATTENTION_DX, attention_dx)                                                        \
+    X(DROPOUT, dropout)                                                                  \
+    X(MSE_LOSS, mse_loss)                                                                \
+    X(MSE_LOSS_DX, mse_loss_dx)                                                          \
+    X(SOFT_CROSS_ENTROPY, soft_cross_entropy)                                            \
+    X(SOFT_CROSS_ENTROPY_DX, soft_cross_entropy_dx)
 
 #define CUDA_KERNEL_DECLARE(upper, lower)                                                \
     int cuda_##lower(struct cuda *cuda, const struct bk_kernel_args *args, struct bk_error *err);

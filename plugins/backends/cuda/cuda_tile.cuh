@@ -18,8 +18,8 @@
 
 #include "cuda_device.cuh"
 
-#define TILE 64
-#define TILE_K 16
+#define TILE CUDA_TILE
+#define TILE_K CUDA_TILE_K
 #define TILE_PAD 4              /* keeps rows 16-byte aligned and spreads them over banks */
 
 struct tile_shape {
@@ -28,19 +28,6 @@ struct tile_shape {
     int batches;
 };
 
-/* Position of element e (0..3) of a thread in a 64 x 16 tile: inner index or outer index running fastest. */
-template <bool INNER> static __device__ __forceinline__ void tile_at(int e, int &outer, int &k)
-{
-    const int thread = threadIdx.x;
-    if (INNER) {
-        k = thread % TILE_K;
-        outer = thread / TILE_K + e * (CUDA_BLOCK / TILE_K);
-    } else {
-        outer = thread % TILE;
-        k = thread / TILE + e * (CUDA_BLOCK / TILE);
-    }
-}
-
 template <typename Op>
 static __device__ __forceinline__ void tile_load(const Op &op, const tile_shape &s, int batch, int i0, int j0, int k0,
                                                  int k_end, float (&a)[4], float (&b)[4])
@@ -48,9 +35,9 @@ static __device__ __forceinline__ void tile_load(const Op &op, const tile_shape 
 #pragma unroll
     for (int e = 0; e < 4; e++) {
         int i, k;
-        tile_at<Op::a_inner>(e, i, k);
+        cuda_tile_at(Op::a_inner, threadIdx.x, e, &i, &k);
         a[e] = i0 + i < s.m && k0 + k < k_end ? op.a(batch, i0 + i, k0 + k) : 0.0f;
-        tile_at<Op::b_inner>(e, i, k);
+        cuda_tile_at(Op::b_inner, threadIdx.x, e, &i, &k);
         b[e] = j0 + i < s.n && k0 + k < k_end ? op.b(batch, k0 + k, j0 + i) : 0.0f;
     }
 }
@@ -70,9 +57,9 @@ template <typename Op> __global__ void __launch_bounds__(CUDA_BLOCK) tile_kernel
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 int i, k;
-                tile_at<Op::a_inner>(e, i, k);
+                cuda_tile_at(Op::a_inner, threadIdx.x, e, &i, &k);
                 A[k][i] = a[e];
-                tile_at<Op::b_inner>(e, i, k);
+                cuda_tile_at(Op::b_inner, threadIdx.x, e, &i, &k);
                 B[k][i] = b[e];
             }
             __syncthreads();
@@ -135,17 +122,31 @@ struct split_parts {
     }
 };
 
-/* out[i] = (accumulate ? out[i] : 0) + factor * sum of the parts */
+/*
+ * out[i] = (accumulate ? out[i] : 0) + factor * sum of the parts. 32 results a block, their parts shared by 8 lanes: there
+ * are few results and many parts.
+ */
 static __global__ void __launch_bounds__(CUDA_BLOCK) finish_splits_kernel(const float *part, int splits, int64_t size,
                                                                           double factor, float *out, bool accumulate)
 {
-    const int64_t stride = (int64_t)gridDim.x * CUDA_BLOCK;
-    for (int64_t i = (int64_t)blockIdx.x * CUDA_BLOCK + threadIdx.x; i < size; i += stride) {
+    __shared__ double lanes[8][32];
+    const int tx = threadIdx.x % 32, ty = threadIdx.x / 32;
+    for (int64_t first = (int64_t)blockIdx.x * 32; first < size; first += (int64_t)gridDim.x * 32) {
+        const int64_t i = first + tx;
         double sum = 0;
-#pragma unroll 4
-        for (int s = 0; s < splits; s++)
-            sum += (double)part[s * size + i];
-        out[i] = (float)((accumulate ? (double)out[i] : 0) + factor * sum);
+        if (i < size) {
+#pragma unroll 8
+            for (int s = ty; s < splits; s += 8)
+                sum += (double)part[s * size + i];
+        }
+        lanes[ty][tx] = sum;
+        __syncthreads();
+        if (ty == 0 && i < size) {
+            for (int y = 1; y < 8; y++)
+                sum += lanes[y][tx];
+            out[i] = (float)((accumulate ? (double)out[i] : 0) + factor * sum);
+        }
+        __syncthreads();
     }
 }
 
@@ -160,8 +161,8 @@ static int run_split(struct cuda *cuda, Op &op, int m, int n, int k, double fact
     BK_TRY(cuda_scratch(cuda, CUDA_SCRATCH_SUMS, (size_t)(s.splits * size) * sizeof(float), &space, err));
     op.parts = { static_cast<float *>(space), n, size };
     BK_TRY(run_tile(cuda, op, s, name, err));
-    finish_splits_kernel<<<blocks_for(size), CUDA_BLOCK, 0, cuda->stream>>>(op.parts.part, s.splits, size, factor, out,
-                                                                           accumulate);
+    finish_splits_kernel<<<blocks_for(8 * size), CUDA_BLOCK, 0, cuda->stream>>>(op.parts.part, s.splits, size, factor, out,
+                                                                               accumulate);
     return cuda_launched(cuda, name, err);
 }
 

@@ -48,6 +48,10 @@ static int check_versions(const struct cuda_vendor *v, struct bk_error *err)
     if (dnn / 10000 != CUDNN_MAJOR)
         return bk_fail(err, BK_ENOTSUP, "cuDNN %zu.%zu was loaded, but the plugin was compiled for %d.%d", dnn / 10000,
                        dnn % 10000 / 100, CUDNN_MAJOR, CUDNN_MINOR);
+    size_t runtime = v->cudnnGetCudartVersion();        /* one file name serves CUDA 12 and 13 */
+    if (runtime / 1000 != CUDART_VERSION / 1000)
+        return bk_fail(err, BK_ENOTSUP, "the cuDNN that was loaded is for CUDA %zu, but the plugin was compiled with CUDA %d",
+                       runtime / 1000, CUDART_VERSION / 1000);
     size_t blas = v->cublasLtGetVersion();
     if (blas / 10000 != CUBLAS_VER_MAJOR)
         return bk_fail(err, BK_ENOTSUP, "cuBLASLt %zu.%zu was loaded, but the plugin was compiled for %d.%d",

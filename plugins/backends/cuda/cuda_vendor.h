@@ -13,6 +13,7 @@
 
 #define CUDA_DNN_FUNCTIONS(X)                                                            \
     X(cudnnGetVersion)                                                                   \
+    X(cudnnGetCudartVersion)                                                             \
     X(cudnnGetErrorString)                                                               \
     X(cudnnCreate)                                                                       \
     X(cudnnDestroy)                                                                      \
