@@ -78,6 +78,12 @@ static double supernet_parameters(const struct bk_row *row)
     return n;
 }
 
+/** Training images of an epoch. */
+static double images_of(const struct bk_recipe *r, const struct bk_plan_row *p)
+{
+    return r->images && r->images < p->data.full.n ? (double)r->images : p->data.full.n;
+}
+
 static void estimate(struct bk_stage *s, const struct bk_plan_row *p)
 {
     const struct bk_row *row = p->row;
@@ -107,14 +113,14 @@ static void estimate(struct bk_stage *s, const struct bk_plan_row *p)
         snprintf(s->size, sizeof s->size, "%u images", p->data.data.test.n);
         s->work = p->data.data.test.n;
     } else if (s->kind == BK_STAGE_RETRAIN && !s->arch) {
-        snprintf(s->size, sizeof s->size, "%lld epochs of %u images", (long long)row->retrain_recipe.epochs,
-                 p->data.full.n);
-        s->work = (double)row->retrain_recipe.epochs * p->data.full.n;
+        snprintf(s->size, sizeof s->size, "%lld epochs of %.0f images", (long long)row->retrain_recipe.epochs,
+                 images_of(&row->retrain_recipe, p));
+        s->work = (double)row->retrain_recipe.epochs * images_of(&row->retrain_recipe, p);
     } else if (s->arch && bk_space_parse(&row->space, s->arch, &arch, NULL) == BK_OK &&
                bk_space_cost(&row->space, &arch, p->n_classes, &cost, NULL) == BK_OK) {
         /* forward and backward: three times the multiply-adds, two operations each */
         const struct bk_recipe *recipe = s->kind == BK_STAGE_ALONE ? &row->truth_recipe : &row->retrain_recipe;
-        double flop = 6 * cost.macs * p->data.full.n * (double)recipe->epochs;
+        double flop = 6 * cost.macs * images_of(recipe, p) * (double)recipe->epochs;
         if (p->has_data)
             snprintf(s->size, sizeof s->size, "%.3g TFLOP", flop / 1e12);
         s->work = flop;

@@ -18,6 +18,7 @@ static const struct bk_choice policies[] = { { "none", BK_POLICY_NONE }, { "rand
 
 const struct bk_opt bk__recipe_table[] = {
     BK_INT ("epochs",          struct bk_recipe, epochs,          90, 1, 100000, "epochs", "alone: passes over all training images"),
+    BK_INT ("images",          struct bk_recipe, images,          0, 0, 100000000, "images", "alone: train on so many of them, every class alike; 0: all"),
     BK_INT ("batch",           struct bk_recipe, batch,           256, 2, 65536, "images", "alone: images at once, the range of batch statistics and of mixing"),
     BK_INT ("accumulate",      struct bk_recipe, accumulate,      1, 1, 65536, "batches", "alone: batches an optimiser step"),
     BK_INT ("size",            struct bk_recipe, size,            0, 0, 8192, "pixels", "alone: side of training images; 0: the data set's or the space's"),

@@ -16,7 +16,7 @@ enum bk_lr_schedule { BK_LR_COSINE = 1, BK_LR_STEP, BK_LR_CONSTANT };
 enum bk_lr_step { BK_LR_BY_ITERATION = 1, BK_LR_BY_EPOCH, BK_LR_BY_EPOCH_LATE };
 
 struct bk_recipe {
-    int64_t epochs, batch, accumulate, size;
+    int64_t epochs, images, batch, accumulate, size;
     bool drop_last;
     /* optimiser */
     int32_t optimizer;                  /* enum bk_optim_kind */

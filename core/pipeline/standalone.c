@@ -65,6 +65,21 @@ int bk__alone_open(struct bk__alone *a, struct bk_error *err)
     return bk_tape_new(device, &a->tape, err);
 }
 
+/** All training images, or a part with the classes in the same proportions. */
+static int choose_images(struct bk__alone *a, struct bk_error *err)
+{
+    const struct bk_split *full = &a->job->data.full;
+    a->split = *full;
+    if (a->recipe->images == 0 || a->recipe->images >= full->n)
+        return BK_OK;
+    a->chosen = bk_alloc(full->n * sizeof *a->chosen);
+    if (!a->chosen)
+        return bk_fail(err, BK_ENOMEM, "out of memory for %u images", full->n);
+    BK_TRY(bk_split_order(full->images, full->index, full->n, a->seed, a->chosen, err));
+    bk_split_init(&a->split, full->images, a->chosen, (uint32_t)a->recipe->images);
+    return BK_OK;
+}
+
 static int open_alone(struct bk__alone *a, struct bk_error *err)
 {
     const struct bk_space *space = &a->job->row->space;
@@ -74,7 +89,8 @@ static int open_alone(struct bk__alone *a, struct bk_error *err)
     BK_TRY(bk__alone_open(a, err));
     a->view = a->job->data.data.alone;
     bk__recipe_augment(a->recipe, &a->view);
-    BK_TRY(bk__alone_loader(a, &a->job->data.full, &a->view, true, (int32_t)a->recipe->batch, &a->train, err));
+    BK_TRY(choose_images(a, err));
+    BK_TRY(bk__alone_loader(a, &a->split, &a->view, true, (int32_t)a->recipe->batch, &a->train, err));
     a->batches = bk_loader_batches(a->train);
     a->per_epoch = (a->batches + a->recipe->accumulate - 1) / a->recipe->accumulate;
     a->n_steps = a->per_epoch * a->recipe->epochs;
@@ -89,6 +105,8 @@ void bk__alone_close(struct bk__alone *a)
     bk_weights_free(a->average);
     bk_weights_free(a->weights);
     bk_net_release(&a->net);
+    bk_free(a->chosen);
+    a->chosen = NULL;
     a->train = NULL;
     a->tape = NULL;
     a->optim = NULL;
@@ -250,7 +268,7 @@ static int train(struct bk__alone *a, struct bk_error *err)
         if (now - told > 0.5) {
             char note[48];
             snprintf(note, sizeof note, "loss %.4f", loss);
-            bk__say_progress((double)a->step, (double)a->n_steps, "steps", note);
+            bk__say_progress((double)a->step, (double)a->n_steps, "steps", isfinite(loss) ? note : NULL);
             told = now;
         }
         if (stop || now - saved >= (double)a->job->checkpoint_s) {

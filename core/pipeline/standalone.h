@@ -21,6 +21,8 @@ struct bk__alone {
     struct bk_tape *tape;
     struct bk_loader *train;
     struct bk_augment view;     /* of training */
+    struct bk_split split;      /* of training; `chosen` are its images when the recipe takes a part */
+    uint32_t *chosen;
     int64_t step, n_steps, per_epoch, batches;  /* steps are the optimiser's; batches an epoch */
     bool dirty;                 /* a checkpoint was taken in half */
 };
