@@ -65,22 +65,41 @@ static void title_of(int column, char buf[64])
     snprintf(buf, 64, "%s%s", column >= TOP1 ? "published " : "", heading[column]);
 }
 
+static bool has_source(const struct bk_report_arch *a)
+{
+    return !a->is_found && a->source && a->source[0];
+}
+
+/** Every source once, with the architectures it is about unless it is the only one. */
 static void add_sources(const struct bk_report *r, const char *bullet, struct bk_text *out)
 {
     const char *counter = NULL;
-    struct bk_report_note *note = bk_zalloc((r->n_archs + 1) * sizeof *note);
-    for (size_t i = 0; note && i < r->n_archs; i++) {
-        const struct bk_report_arch *a = &r->arch[i];
-        note[i] = (struct bk_report_note){ a->name, a->is_found ? NULL : a->source };
+    bool several = false;
+    for (size_t i = 0; i < r->n_archs; i++) {
+        const struct bk_report_arch *a = &r->arch[i], *first = NULL;
+        for (size_t j = 0; j < i && !first && has_source(a); j++)
+            first = has_source(&r->arch[j]) ? &r->arch[j] : NULL;
+        several = several || (!a->is_found && !has_source(a)) || (first && strcmp(first->source, a->source) != 0);
         if (!a->is_found && a->counter_name && a->counter_name[0])
             counter = a->counter_name;
     }
-    if (note)
-        bk__report_notes(note, r->n_archs, bullet, "published values from ", out);
-    out->failed = out->failed || !note;
-    bk_free(note);
+    for (size_t i = 0; i < r->n_archs; i++) {
+        const struct bk_report_arch *a = &r->arch[i];
+        bool told = !has_source(a);
+        for (size_t j = 0; j < i && !told; j++)
+            told = has_source(&r->arch[j]) && strcmp(r->arch[j].source, a->source) == 0;
+        if (told)
+            continue;
+        bk_text_add(out, bullet);
+        for (size_t j = i; j < r->n_archs && several; j++) {
+            if (has_source(&r->arch[j]) && strcmp(r->arch[j].source, a->source) == 0)
+                bk_text_addf(out, "%s%s", j > i ? ", " : "", r->arch[j].name);
+        }
+        bk_text_addf(out, "%spublished values from %s\n", several ? ": " : "", a->source);
+    }
     if (counter)
-        bk_text_addf(out, "%smultiply-adds: convolutions, linear maps and attention, exactly; counter: the published convention '%s'\n",
+        bk_text_addf(out, "%smultiply-adds: convolutions, linear maps and attention, exactly; counter: the published convention "
+                          "'%s'\n",
                      bullet, counter);
 }
 
