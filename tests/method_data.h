@@ -126,7 +126,7 @@ static inline void world_enter_block_1(struct world *w)
 {
     w->env.block = 1;
     w->env.prefix[0] = (struct bk_path){ 2, { 0, 1 } };
-    w->env.entry = 1;
+    w->env.entry = bk_space_entry(&w->space, 1, w->env.prefix);
 }
 
 /* Open the device of a plugin instead; false when it is not built. */

@@ -1,12 +1,23 @@
 /*
  * Raters "supervised_acc" and "linear_eval" against their definitions carried out path by path: no shared walk, statistics
- * recalibrated in the weight sets themselves, cross entropies, errors and the classifier's gradient written out on the host.
+ * recalibrated in the weight sets themselves, cross entropies, errors and the classifier's gradient written out on the
+ * host; on NATS-SS and MBConv.
  */
 #include "method_data.h"
 #include <bosskit/classifier.h>
 #include <bosskit/random.h>
 
 enum { ROWS = 16, MAX_CLASSES = 10, WIDTH = 8, MAX_PATHS = 16 };
+
+enum kind { NATS, MBCONV };
+
+/* Four paths a block, pooled width 8. */
+static void open_world(struct world *w, enum kind kind)
+{
+    world_open(w, BK_F64, 20, 14);
+    if (kind == MBCONV)
+        fixture_space(&w->f, "mbconv", OPTIONS("widths=[8,8]", "depths=[2,2]", "strides=[2,1]", "ops=[35,23]"), &w->space);
+}
 
 /* ---- one path at a time -------------------------------------------------------------------------------------- */
 
@@ -130,12 +141,12 @@ static struct bk_bundle *train_supervised(struct world *w, bool two)
     return second;
 }
 
-static void check_supervised(bool two)
+static void check_supervised(enum kind kind, bool two)
 {
     struct bk_error err = BK_ERROR_INIT;
     struct world w;
     struct bk_classifier net;
-    world_open(&w, BK_F64, 20, 14);
+    open_world(&w, kind);
     struct bk_bundle *trained = train_supervised(&w, two);
     struct plain x = { .w = &w, .n_classes = w.data.info.n_classes };
     BK_ASSERT_OK(bk_classifier_open(&net, w.device, BK_F64, &w.space, w.env.block, trained, &err));
@@ -155,8 +166,10 @@ static void check_supervised(bool two)
 
 static void test_supervised(void)
 {
-    check_supervised(false);
-    check_supervised(true);
+    check_supervised(NATS, false);
+    check_supervised(NATS, true);
+    check_supervised(MBCONV, false);
+    check_supervised(MBCONV, true);
 }
 
 /* ---- linear_eval ------------------------------------------------------------------------------------------------ */
@@ -240,14 +253,14 @@ static void train_classifier(struct plain *x, const struct bk_path *path, uint32
     bk_loader_free(loader);
 }
 
-static void check_linear(bool two)
+static void check_linear(enum kind kind, bool two)
 {
     struct bk_error err = BK_ERROR_INIT;
     struct world w;
     struct bk_siamese net;
     struct bk_path *path;
     size_t n;
-    world_open(&w, BK_F64, 20, 14);
+    open_world(&w, kind);
     struct bk_bundle *trained = train_bootstrap(&w, two);
     struct plain x = { .w = &w, .n_classes = w.data.info.n_classes };
     BK_ASSERT_OK(bk_siamese_open(&net, w.device, BK_F64, &w.space, w.env.block, trained, &err));
@@ -268,8 +281,10 @@ static void check_linear(bool two)
 
 static void test_linear(void)
 {
-    check_linear(false);
-    check_linear(true);
+    check_linear(NATS, false);
+    check_linear(NATS, true);
+    check_linear(MBCONV, false);
+    check_linear(MBCONV, true);
 }
 
 /* ---- both ----------------------------------------------------------------------------------------------------------- */
