@@ -284,6 +284,7 @@ static void test_invariances(void)
     struct bk_bundle *trained = world_train(&w, "distill", OPTIONS(SHORT), NULL, NULL);
     world_rate_twice(&w, "distill_loss", trained, OPTIONS("calib_images=8", "batch=6"));
     world_check_cancel(&w, "distill_loss", trained, OPTIONS("calib_images=8", "batch=6"));
+    world_check_memory(&w, "distill_loss", trained, OPTIONS("calib_images=8", "batch=6"));
     bk_bundle_free(trained);
     world_close(&w);
 }

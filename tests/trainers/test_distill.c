@@ -152,5 +152,13 @@ static void test_refusals(void)
     world_close(&w);
 }
 
+static void test_out_of_memory(void)
+{
+    struct world w;
+    world_open(&w, BK_F32, 20, 8);
+    check_memory(&w, "distill", NULL, OPTIONS("batch=10", "epochs=1", "teacher_epochs=1"));
+    world_close(&w);
+}
+
 BK_SUITE({ "resume", test_resume }, { "no allocation", test_no_allocation }, { "teacher travels", test_teacher_travels },
-         { "student approaches", test_student_approaches }, { "bf16", test_bf16 }, { "refusals", test_refusals })
+         { "student approaches", test_student_approaches }, { "bf16", test_bf16 }, { "out of memory", test_out_of_memory }, { "refusals", test_refusals })
