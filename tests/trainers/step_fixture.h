@@ -5,6 +5,7 @@
 #ifndef BK_TESTS_STEP_FIXTURE_H
 #define BK_TESTS_STEP_FIXTURE_H
 
+#include "formula.h"
 #include "method_fixture.h"
 
 enum { STEP_HIDDEN = 24, STEP_OUT = 12, STEP_SEED = 11 };
@@ -15,15 +16,20 @@ struct step_case {
     const char *const *options;
     int block;
     bool own;                   /* every path has views of its own */
+    double cpu_tolerance;       /* of backend cpu, where sums are f32; 0: 1e-5 as elsewhere */
 };
 
 static const char *const nats_step_options[] = { "widths=[8,16]", "pooled_width=20", NULL };
 static const char *const mbconv_step_options[] = { "widths=[6,8]", "depths=[2,2]", "strides=[2,1]", "ops=[35,23,13,15]", NULL };
 
-static const struct step_case nats_step[2] = { { "nats_step", "nats_ss", nats_step_options, 0, false },
-                                               { "nats_step", "nats_ss", nats_step_options, 1, false } };
-static const struct step_case mbconv_step[2] = { { "mbconv_step", "mbconv", mbconv_step_options, 0, true },
-                                                 { "mbconv_step", "mbconv", mbconv_step_options, 1, true } };
+static const struct step_case nats_step[2] = { { "nats_step", "nats_ss", nats_step_options, 0, false, 0 },
+                                               { "nats_step", "nats_ss", nats_step_options, 1, false, 0 } };
+static const struct step_case mbconv_step[2] = { { "mbconv_step", "mbconv", mbconv_step_options, 0, true, 0 },
+                                                 { "mbconv_step", "mbconv", mbconv_step_options, 1, true, 0 } };
+
+static const char *const hytra_step_options[] = { "width=16", NULL };
+static const struct step_case hytra_step[2] = { { "hytra_step", "hytra", hytra_step_options, 0, true, 3e-5 },
+                                                { "hytra_step", "hytra", hytra_step_options, 1, true, 3e-5 } };
 
 static inline struct bk_bundle *step_read(const struct step_case *c)
 {
@@ -48,6 +54,91 @@ static inline int32_t step_paths(const struct bk_bundle *b, const char *key, str
         p = end + 1;
     }
     return n;
+}
+
+/* As draw_formula() of step_common.py. */
+static inline void step_formula(const struct bk_bundle *data, const char *name, int64_t fan_in, int64_t n, float *out)
+{
+    const char *dot = strrchr(name, '.'), *faint = bk_bundle_text(data, "faint");
+    bool ends_so = strlen(faint) <= strlen(name) && !strcmp(name + strlen(name) - strlen(faint), faint);
+    formula_parameter(!strcmp(dot, ".weight") ? BK_ROLE_WEIGHT : !strcmp(dot, ".scale") ? BK_ROLE_NORM_SCALE : BK_ROLE_BIAS, name,
+                      fan_in, n, out);
+    for (int64_t i = 0; i < n && ends_so; i++)
+        out[i] /= 16;
+}
+
+/* Value of a parameter in the online or the target network (stored, or from the formula); false for buffers and slots not in the fixture. */
+static inline bool step_weight(const struct bk_bundle *data, bool target, const char *slot, uint32_t rank, const int64_t *dim,
+                               float *out)
+{
+    const char *dot = strrchr(slot, '.');
+    const char *formula = bk_bundle_text(data, "weights");
+    int64_t n = 1;
+    char key[128];
+    for (uint32_t i = 0; i < rank; i++)
+        n *= dim[i];
+    if (!formula) {
+        snprintf(key, sizeof key, "%c.%s", target ? 't' : 'w', slot);
+        const struct bk_bundle_entry *e = bk_bundle_find(data, key);
+        if (!e)
+            return false;
+        CU_ASSERT_EQUAL_FATAL(e->nbytes, (size_t)n * sizeof *out);
+        memcpy(out, e->data, e->nbytes);
+        return true;
+    }
+    if (!strncmp(dot, ".running", 8))
+        return false;
+    snprintf(key, sizeof key, "w.%s", slot);
+    step_formula(data, key, n / dim[0], n, out);
+    if (target) {
+        float *more = malloc((size_t)n * sizeof *more);
+        key[0] = 't';
+        step_formula(data, key, n / dim[0], n, more);
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (float)(out[i] + 0.03 * more[i]);
+        free(more);
+    }
+    return true;
+}
+
+enum { STEP_DIGEST = 16 };
+
+/* As digest() of step_common.py. */
+static inline void step_digest(const float *x, int64_t n, double out[STEP_DIGEST])
+{
+    memset(out, 0, STEP_DIGEST * sizeof *out);
+    for (int64_t i = 0; i < n; i++) {
+        out[0] = fmax(out[0], fabs((double)x[i]));
+        out[1] += (double)x[i] * x[i];
+    }
+    out[1] = sqrt(out[1]);
+    for (int j = 0; j < 6; j++) {
+        char name[16];
+        snprintf(name, sizeof name, "projection%d", j);
+        for (int64_t i = 0; i < n; i++)
+            out[2 + j] += formula_value(name, (uint64_t)i) < 0 ? -x[i] : x[i];
+    }
+    for (int j = 0; j < 8; j++)
+        out[8 + j] = x[j * (n / 8)];
+}
+
+/* Largest difference of n values relative to the largest wanted one (of projections: to the norm); `least` bounds the latter below. */
+static inline double step_difference(const struct bk_bundle_entry *e, const float *got, int64_t n, double least)
+{
+    const float *want = e->data;
+    double worst = 0, scale = least, digest[STEP_DIGEST];
+    if (e->nbytes == (size_t)n * sizeof *got) {
+        for (int64_t i = 0; i < n; i++) {
+            worst = fmax(worst, fabs((double)got[i] - want[i]));
+            scale = fmax(scale, fabs((double)want[i]));
+        }
+        return worst / (scale > 0 ? scale : 1);
+    }
+    CU_ASSERT_EQUAL_FATAL(e->nbytes, STEP_DIGEST * sizeof *got);
+    step_digest(got, n, digest);
+    for (int j = 0; j < STEP_DIGEST; j++)
+        worst = fmax(worst, fabs(digest[j] - want[j]) / fmax(least, want[j >= 1 && j < 8]));
+    return worst;
 }
 
 /* Images [B,S,S,3] as bytes. */

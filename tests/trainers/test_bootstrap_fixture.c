@@ -1,23 +1,30 @@
 /*
  * The trainer "ensemble_bootstrap" against PyTorch: one iteration with its update on given weights, images and paths
  * (tests/fixtures/step_common.py), through the trainer's own loader, optimiser and moving average: NATS-SS with views that
- * all paths share, MBConv with views of each path's own.
+ * all paths share, MBConv and HyTra with views of each path's own.
  */
 #include "step_world.h"
 
-/* Replace the networks in a checkpoint by the fixture's "w.<slot>" and "t.<slot>". */
+/* Replace the networks in a checkpoint by the fixture's. */
 static void put_weights(struct bk_bundle *checkpoint, const struct bk_bundle *data)
 {
     struct bk_error err = BK_ERROR_INIT;
-    for (size_t i = 0; i < bk_bundle_count(data); i++) {
-        const struct bk_bundle_entry *e = bk_bundle_at(data, i);
+    int found = 0;
+    for (size_t i = 0; i < bk_bundle_count(checkpoint); i++) {
+        const struct bk_bundle_entry *e = bk_bundle_at(checkpoint, i);
+        bool target = !strncmp(e->name, "target.", 7);
         char name[128];
-        if (strncmp(e->name, "w.", 2) && strncmp(e->name, "t.", 2))
+        if (!target && strncmp(e->name, "online.", 7))
             continue;
-        snprintf(name, sizeof name, "%s.%s", e->name[0] == 'w' ? "online" : "target", e->name + 2);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(bk_bundle_find(checkpoint, name));
-        BK_ASSERT_OK(bk_bundle_put(checkpoint, name, e->dtype, e->rank, e->dim, e->data, &err));
+        float *v = bk_alloc(e->nbytes);
+        snprintf(name, sizeof name, "%s", e->name);
+        if (step_weight(data, target, name + 7, e->rank, e->dim, v)) {
+            BK_ASSERT_OK(bk_bundle_put(checkpoint, name, e->dtype, e->rank, e->dim, v, &err));
+            found++;
+        }
+        bk_free(v);
     }
+    CU_ASSERT(found > 80);
 }
 
 /* Begin, overwrite the networks through a checkpoint, run the one iteration. */
@@ -91,5 +98,16 @@ static void test_own_views_behind_a_prefix(void)
     run(&mbconv_step[1]);
 }
 
+static void test_fabric(void)
+{
+    run(&hytra_step[0]);
+}
+
+static void test_fabric_behind_a_prefix(void)
+{
+    run(&hytra_step[1]);
+}
+
 BK_SUITE({ "first block", test_first_block }, { "block behind a prefix", test_block_behind_a_prefix },
-         { "own views", test_own_views }, { "own views behind a prefix", test_own_views_behind_a_prefix })
+         { "own views", test_own_views }, { "own views behind a prefix", test_own_views_behind_a_prefix },
+         { "fabric", test_fabric }, { "fabric behind a prefix", test_fabric_behind_a_prefix })
