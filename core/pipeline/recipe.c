@@ -57,7 +57,7 @@ const struct bk_opt bk__recipe_table[] = {
     BK_REAL("switch_prob",     struct bk_recipe, switch_prob,     0.5, 0, 1, "", "alone: CutMix rather than mixup, where both are used"),
     BK_REAL("norm_momentum",   struct bk_recipe, norm_momentum,   0.1, 1e-6, 1, "", "alone: weight of a batch in the running statistics"),
     BK_REAL("norm_eps",        struct bk_recipe, norm_eps,        1e-5, 1e-12, 1, "", "alone: added to variances"),
-    BK_REAL("ema",             struct bk_recipe, ema,             0, 0, 0.9999999, "", "alone: decay of the moving average of weights and statistics; 0: none"),
+    BK_REAL("ema",             struct bk_recipe, ema,             0, 0, 0.9999999, "", "alone: decay of the moving average of weights and statistics, which truth then takes; 0: none"),
     BK_BOOL("ema_ramp",        struct bk_recipe, ema_ramp,        0, "alone: decay of the average min(ema, (1 + n)/(10 + n)) after n steps"),
     BK_OPT_END
 };
