@@ -118,6 +118,8 @@ static bool is_dominated(const struct search *s, const struct part *kept, size_t
 static void compact(const struct search *s, struct front *f)
 {
     size_t kept = 0, first = 0;
+    if (!f->n)
+        return;
     qsort(f->at, f->n, sizeof *f->at, compare_parts);
     for (size_t i = 0; i < f->n; i++) {
         if (kept > first && f->at[first].entry != f->at[i].entry)
