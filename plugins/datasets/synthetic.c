@@ -1,8 +1,9 @@
 /*
  * A dataset that needs no download: textured shapes, drawn from a seed.
  *
- * The class decides the shape (and, beyond ten classes, the texture); colours,
- * position, size, turn, texture, a gradient behind, a distractor and noise are random.
+ * The class decides the shape (and, beyond ten classes, the texture), or with
+ * `label = "texture"`, which is easier, the texture alone; colours, position, size, turn,
+ * the rest of shape and texture, a gradient behind, a distractor and noise are random.
  * So a linear classifier on pixels fails and a small network learns it in minutes. For
  * trying things out and for tests; numbers measured on it say nothing about real
  * images.
@@ -19,7 +20,10 @@
 #define PI                3.14159265358979323846
 #define GENERATOR_VERSION 1 /* raise when an image of some seed changes */
 
+enum { LABEL_SHAPE = 1, LABEL_TEXTURE = 2 };
+
 struct synthetic {
+    int32_t label;
     int64_t classes, size, n_train, n_val, n_test, seed;
     double noise;
     const struct bk_host *host;
@@ -27,9 +31,12 @@ struct synthetic {
     uint32_t *index;
 };
 
+static const struct bk_choice labels[] = { { "shape", LABEL_SHAPE }, { "texture", LABEL_TEXTURE }, { NULL, 0 } };
+
 /* clang-format off */
 static const struct bk_opt options[] = {
-    BK_INT ("classes", struct synthetic, classes, 10,   2, N_SHAPES * N_TEXTURES, "classes", "number of classes: shapes, then shapes with textures"),
+    BK_ENUM("label",   struct synthetic, label,   LABEL_SHAPE, labels, "what the classes are: shapes, then shapes with textures (harder), or the six textures"),
+    BK_INT ("classes", struct synthetic, classes, 10,   2, N_SHAPES * N_TEXTURES, "classes", "number of classes; texture: at most 6"),
     BK_INT ("size",    struct synthetic, size,    32,   8, 512,     "pixels", "side of the square images"),
     BK_INT ("n_train", struct synthetic, n_train, 4000, 1, 1000000, "images", "training images"),
     BK_INT ("n_val",   struct synthetic, n_val,   1000, 1, 1000000, "images", "images for rating"),
@@ -107,6 +114,8 @@ static const char *const class_names[N_SHAPES] = {
     "plus", "bars", "crescent", "star",  "dots",
 };
 
+static const char *const texture_names[N_TEXTURES] = { "plain", "rows", "columns", "checks", "diagonals", "dots" };
+
 /* ---- one image ------------------------------------------------------------------- */
 
 struct scene {
@@ -136,13 +145,17 @@ static void draw_color(struct bk_random *r, const double back[3], double color[3
     }
 }
 
-static struct scene draw_scene(struct bk_random *r, uint32_t label, int64_t classes,
-                               double max_noise)
+static struct scene draw_scene(struct bk_random *r, uint32_t label, const struct synthetic *d)
 {
     struct scene s = { .shape = label % N_SHAPES };
     uint32_t any = bk_random_below(r, N_TEXTURES);
-    s.texture = classes > N_SHAPES ? label / N_SHAPES : any;
-    s.scale = uniform(r, 0.42, 0.8);
+    s.texture = d->classes > N_SHAPES ? label / N_SHAPES : any;
+    if (d->label == LABEL_TEXTURE) {
+        s.texture = label;
+        s.shape = bk_random_below(r, N_SHAPES);
+    }
+    bool coarse = d->label == LABEL_TEXTURE;
+    s.scale = coarse ? uniform(r, 0.75, 1) : uniform(r, 0.42, 0.8);
     s.cx = uniform(r, -0.9, 0.9) * (1 - s.scale);
     s.cy = uniform(r, -0.9, 0.9) * (1 - s.scale);
     double turn = uniform(r, -PI / 9, PI / 9);
@@ -155,9 +168,9 @@ static struct scene draw_scene(struct bk_random *r, uint32_t label, int64_t clas
     }
     draw_color(r, s.back, s.fore);
     draw_color(r, s.back, s.fore2);
-    s.frequency = uniform(r, 2.5, 5);
+    s.frequency = coarse ? uniform(r, 1.5, 3) : uniform(r, 2.5, 5);
     s.phase = uniform(r, 0, 1);
-    s.noise = uniform(r, 0, max_noise);
+    s.noise = uniform(r, 0, d->noise);
     s.spot_x = uniform(r, -1, 1);
     s.spot_y = uniform(r, -1, 1);
     s.spot_r = uniform(r, 0.05, 0.18);
@@ -224,7 +237,7 @@ static void draw_image(const struct synthetic *d, uint32_t i, uint32_t label,
 {
     struct bk_random r;
     bk_random_init(&r, (uint64_t)d->seed, bk_random_stream("synthetic"), 0, i);
-    struct scene s = draw_scene(&r, label, d->classes, d->noise);
+    struct scene s = draw_scene(&r, label, d);
     for (int64_t y = 0; y < d->size; y++)
         for (int64_t x = 0; x < d->size; x++, out += 3)
             draw_pixel(&s, &r, x, y, d->size, out);
@@ -290,8 +303,8 @@ static int build(const struct synthetic *d, const char *path, struct bk_error *e
 static void make_key(const struct synthetic *d, char key[65])
 {
     struct bk_sha256 sha;
-    const int64_t numbers[7] = { GENERATOR_VERSION, d->classes, d->size, d->n_train,
-                                 d->n_val,          d->n_test,  d->seed };
+    const int64_t numbers[8] = { GENERATOR_VERSION, d->classes, d->size, d->n_train,
+                                 d->n_val,          d->n_test,  d->seed, d->label };
     bk_sha256_init(&sha);
     bk_sha256_add(&sha, numbers, sizeof numbers);
     bk_sha256_add(&sha, &d->noise, sizeof d->noise);
@@ -329,8 +342,10 @@ static int synthetic_open(void *state, const char *cache_dir, struct bk_error *e
 static int synthetic_init(void *state, const struct bk_host *host, struct bk_error *err)
 {
     struct synthetic *d = state;
-    (void)err;
     d->host = host;
+    if (d->label == LABEL_TEXTURE && d->classes > N_TEXTURES)
+        return bk_fail(err, BK_ECONFIG, "there are %d textures, classes = %d is too many; legal: 2..%d", N_TEXTURES,
+                       (int)d->classes, N_TEXTURES);
     return BK_OK;
 }
 
@@ -352,7 +367,7 @@ static int synthetic_info(void *state, struct bk_dataset_info *out,
         out->mean[c] = out->alone_mean[c] = 0.5;
         out->std[c] = out->alone_std[c] = 0.25;
     }
-    out->class_names = d->classes <= N_SHAPES ? class_names : NULL;
+    out->class_names = d->label == LABEL_TEXTURE ? texture_names : d->classes <= N_SHAPES ? class_names : NULL;
     return BK_OK;
 }
 
