@@ -192,9 +192,9 @@ static int run_scale_ds(struct cuda *cuda, const struct bk_tensor *dy, const str
     const struct cuda_rows plan = cuda_rows_plan(x->dim[1] * x->dim[2], c, vectors ? V : 1, 1, 1);
     const dim3 grid((unsigned)x->dim[0], (unsigned)plan.tiles);
     if (vectors)
-        scale_ds_kernel<T, V><<<grid, CUDA_BLOCK, 0, cuda->stream>>>(a, b, out, plan);
+        CUDA_LAUNCH(cuda, grid, scale_ds_kernel<T, V>)(a, b, out, plan);
     else
-        scale_ds_kernel<T, 1><<<grid, CUDA_BLOCK, 0, cuda->stream>>>(a, b, out, plan);
+        CUDA_LAUNCH(cuda, grid, scale_ds_kernel<T, 1>)(a, b, out, plan);
     return cuda_launched(cuda, "channel factor gradient", err);
 }
 

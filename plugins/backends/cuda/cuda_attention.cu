@@ -177,7 +177,7 @@ static int run_attention(struct cuda *cuda, const struct bk_kernel_args *args, s
     const int L = s.h.L, d = s.h.d;
     const int64_t rows = (int64_t)n * L;
     BK_TRY(run_tile(cuda, s, whole(L, L, d, n), "attention scores", err));
-    softmax_kernel<<<row_blocks(rows), CUDA_BLOCK, 0, cuda->stream>>>(p, rows, L);
+    CUDA_LAUNCH(cuda, row_blocks(rows), softmax_kernel)(p, rows, L);
     BK_TRY(cuda_launched(cuda, "attention softmax", err));
     const mix<T> y = { s.h, p, static_cast<T *>(args->out[0]->data) };
     return run_tile(cuda, y, whole(L, d, L, n), "attention", err);
@@ -210,7 +210,7 @@ static int run_attention_dx(struct cuda *cuda, const struct bk_kernel_args *args
     float *ds = static_cast<float *>(space);
     const score_gradient<T> op = { h, dy, ds };
     BK_TRY(run_tile(cuda, op, whole(h.L, h.L, h.d, n), "attention gradient", err));
-    softmax_dx_kernel<<<row_blocks(rows), CUDA_BLOCK, 0, cuda->stream>>>(p, ds, rows, h.L, h.scale);
+    CUDA_LAUNCH(cuda, row_blocks(rows), softmax_dx_kernel)(p, ds, rows, h.L, h.scale);
     BK_TRY(cuda_launched(cuda, "attention softmax gradient", err));
     BK_TRY((run_part<T, 0>(cuda, h, n, ds, dy, dqkv, err)));
     BK_TRY((run_part<T, 1>(cuda, h, n, ds, dy, dqkv, err)));

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifndef CUDA_PLUGIN_NAME        /* tests build a second one, whose kernels are loops on the host */
+#define CUDA_PLUGIN_NAME "cuda"
+#endif
 #define OLDEST_MAJOR 8          /* sm_80: bf16 on tensor cores */
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
@@ -314,7 +317,7 @@ static const struct bk_opt options[] = {
 static const struct bk_plugin cuda_plugin = {
     .struct_size = sizeof(struct bk_plugin),
     .kind = BK_KIND_BACKEND,
-    .name = "cuda",
+    .name = CUDA_PLUGIN_NAME,
     .version = "1.0.0",
     .summary = "NVIDIA GPUs: cuDNN convolutions, cuBLASLt products, own fused NHWC kernels, f32 and bf16",
     .source_digest = BK_SOURCE_DIGEST,

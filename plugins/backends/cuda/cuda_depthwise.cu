@@ -163,10 +163,10 @@ static int run_dw(struct cuda *cuda, const struct cuda_geometry *g, const void *
     BK_TRY(cuda_scratch(cuda, CUDA_SCRATCH_SUMS, (size_t)taps * g->ci * job.plan.parts * sizeof(double), &space, err));
     job.partial = static_cast<double *>(space);
     const dim3 grid((unsigned)job.plan.parts, (unsigned)job.plan.tiles);
-    depthwise_dw_kernel<T, K><<<grid, CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, grid, depthwise_dw_kernel<T, K>)(job);
     BK_TRY(cuda_launched(cuda, "depthwise convolution dw", err));
-    depthwise_finish_kernel<<<(unsigned)cuda_ceil_div((int64_t)g->ci * taps, CUDA_BLOCK / 32), CUDA_BLOCK, 0,
-                              cuda->stream>>>(job.partial, job.plan.parts, g->ci, taps, dw, accumulate);
+    const unsigned blocks = (unsigned)cuda_ceil_div((int64_t)g->ci * taps, CUDA_BLOCK / 32);
+    CUDA_LAUNCH(cuda, blocks, depthwise_finish_kernel)(job.partial, job.plan.parts, g->ci, taps, dw, accumulate);
     return cuda_launched(cuda, "depthwise convolution dw", err);
 }
 

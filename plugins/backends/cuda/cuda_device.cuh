@@ -251,6 +251,11 @@ template <int V> static __device__ __forceinline__ place place_of(int64_t item, 
 
 /* ---- drivers ------------------------------------------------------------------------------------------------ */
 
+/* CUDA_LAUNCH(cuda, grid, kernel)(arguments): every kernel has blocks of CUDA_BLOCK threads. Tests compile it as plain loops. */
+#ifndef CUDA_LAUNCH
+#define CUDA_LAUNCH(cuda, grid, ...) __VA_ARGS__<<<grid, CUDA_BLOCK, 0, (cuda)->stream>>>
+#endif
+
 static inline bool is_aligned(const void *p, size_t to)
 {
     return (uintptr_t)p % to == 0;      /* NULL is */
@@ -281,7 +286,7 @@ static int elementwise(struct cuda *cuda, const F &f, int64_t n, const char *nam
 {
     if (n <= 0)
         return BK_OK;
-    elementwise_kernel<V, F><<<blocks_for(cuda_ceil_div(n, V)), CUDA_BLOCK, 0, cuda->stream>>>(f, n);
+    CUDA_LAUNCH(cuda, blocks_for(cuda_ceil_div(n, V)), elementwise_kernel<V, F>)(f, n);
     return cuda_launched(cuda, name, err);
 }
 

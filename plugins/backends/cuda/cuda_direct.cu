@@ -94,8 +94,7 @@ static int run_dw(struct cuda *cuda, const struct cuda_geometry *g, const void *
     const conv_dw<T> op = { *g, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<float *>(space),
                             s.splits, n, size };
     BK_TRY(run_tile(cuda, op, s, "direct convolution dw", err));
-    finish_groups_kernel<<<blocks_for(total), CUDA_BLOCK, 0, cuda->stream>>>(op.part, s.splits, size, total, dw,
-                                                                            accumulate);
+    CUDA_LAUNCH(cuda, blocks_for(total), finish_groups_kernel)(op.part, s.splits, size, total, dw, accumulate);
     return cuda_launched(cuda, "direct convolution dw", err);
 }
 

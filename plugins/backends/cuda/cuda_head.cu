@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(CUDA_BLOCK) column_means_kernel(const T *x, in
 template <typename T>
 static int column_means(struct cuda *cuda, const T *x, int rows, int c, float *mean, bool add, struct bk_error *err)
 {
-    column_means_kernel<T><<<(unsigned)cuda_ceil_div(c, 32), CUDA_BLOCK, 0, cuda->stream>>>(x, rows, c, mean, add);
+    CUDA_LAUNCH(cuda, (unsigned)cuda_ceil_div(c, 32), column_means_kernel<T>)(x, rows, c, mean, add);
     return cuda_launched(cuda, "column means", err);
 }
 
@@ -278,7 +278,7 @@ static int batch_statistics(struct cuda *cuda, const struct bk_kernel_args *args
     const statistics_job job = { w, ws.out, mu, f32_of(args->in[4]), f32_of(args->in[5]), f32_of(args->out[4]),
                                  f32_of(args->out[5]), f32_of(args->out[6]), attr->eps, attr->momentum,
                                  rows > 1 ? rows / (rows - 1) : 1, h.k, h.c };
-    head_statistics_kernel<<<warps_for(h.k), CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, warps_for(h.k), head_statistics_kernel)(job);
     return cuda_launched(cuda, "pooled head statistics", err);
 }
 
@@ -388,7 +388,7 @@ static int run_head_dx(struct cuda *cuda, const struct bk_kernel_args *args, con
     BK_TRY(run_tile(cuda, ws, whole(h.k, h.c, h.c, 1), "pooled head variances", err));
     const gradient_job job = { w,   b.ws, b.G,  f32_of(args->in[3]), f32_of(args->in[7]),
                                b.a, b.v,  f32_of(args->out[1]), f32_of(args->out[2]), h.k, h.c };
-    head_gradient_kernel<<<warps_for(h.k), CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, warps_for(h.k), head_gradient_kernel)(job);
     BK_TRY(cuda_launched(cuda, "pooled head parameters", err));
     if (args->out[3])
         BK_TRY(column_means<T>(cuda, g, h.n, h.k, f32_of(args->out[3]), true, err));

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(CUDA_BLOCK) total_kernel(const double *share, 
 
 static int total(struct cuda *cuda, const double *share, int n, double factor, float *loss, struct bk_error *err)
 {
-    total_kernel<<<1, CUDA_BLOCK, 0, cuda->stream>>>(share, n, factor, loss);
+    CUDA_LAUNCH(cuda, 1, total_kernel)(share, n, factor, loss);
     return cuda_launched(cuda, "loss", err);
 }
 
@@ -78,9 +78,9 @@ int cuda_unit(struct cuda *cuda, const struct bk_kernel_args *args, struct bk_er
     int rows, columns;
     BK_TRY(rows_of(x, &rows, &columns, err));
     if (cuda_is_bf16(x))
-        unit_kernel<<<rows, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const bf16_t *>(x->data), y, columns);
+        CUDA_LAUNCH(cuda, rows, unit_kernel)(static_cast<const bf16_t *>(x->data), y, columns);
     else
-        unit_kernel<<<rows, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const float *>(x->data), y, columns);
+        CUDA_LAUNCH(cuda, rows, unit_kernel)(static_cast<const float *>(x->data), y, columns);
     return cuda_launched(cuda, "unit", err);
 }
 
@@ -140,9 +140,9 @@ int cuda_cosine_loss(struct cuda *cuda, const struct bk_kernel_args *args, struc
     BK_TRY(rows_of(u, &rows, &columns, err));
     BK_TRY(shares(cuda, rows, &share, err));
     if (cuda_is_bf16(u))
-        cosine_kernel<<<rows, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const bf16_t *>(u->data), t, columns, share);
+        CUDA_LAUNCH(cuda, rows, cosine_kernel)(static_cast<const bf16_t *>(u->data), t, columns, share);
     else
-        cosine_kernel<<<rows, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const float *>(u->data), t, columns, share);
+        CUDA_LAUNCH(cuda, rows, cosine_kernel)(static_cast<const float *>(u->data), t, columns, share);
     BK_TRY(cuda_launched(cuda, "cosine loss", err));
     return total(cuda, share, rows, -2.0 / rows, f32_of(args->out[0]), err);
 }
@@ -152,9 +152,9 @@ static int run_cosine_dx(struct cuda *cuda, const struct bk_kernel_args *args, s
 {
     int rows, columns;
     BK_TRY(rows_of(args->in[0], &rows, &columns, err));
-    cosine_dx_kernel<<<rows, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const T *>(args->in[0]->data),
-                                                            f32_of(args->in[1]), f32_of(args->in[2]), rows, columns,
-                                                            static_cast<T *>(args->out[0]->data));
+    const T *u = static_cast<const T *>(args->in[0]->data);
+    T *du = static_cast<T *>(args->out[0]->data);
+    CUDA_LAUNCH(cuda, rows, cosine_dx_kernel)(u, f32_of(args->in[1]), f32_of(args->in[2]), rows, columns, du);
     return cuda_launched(cuda, "cosine loss gradient", err);
 }
 
@@ -227,11 +227,11 @@ static int entropy(struct cuda *cuda, const struct bk_tensor *logits, const want
     BK_TRY(rows_of(logits, &rows, &classes, err));
     BK_TRY(shares(cuda, rows, &share, err));
     if (cuda_is_bf16(logits))
-        entropy_kernel<<<rows, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const bf16_t *>(logits->data), q, classes,
-                                                              f32_of(prob), share);
+        CUDA_LAUNCH(cuda, rows, entropy_kernel)(static_cast<const bf16_t *>(logits->data), q, classes,
+                                                f32_of(prob), share);
     else
-        entropy_kernel<<<rows, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const float *>(logits->data), q, classes,
-                                                              f32_of(prob), share);
+        CUDA_LAUNCH(cuda, rows, entropy_kernel)(static_cast<const float *>(logits->data), q, classes,
+                                                f32_of(prob), share);
     BK_TRY(cuda_launched(cuda, "cross entropy", err));
     return total(cuda, share, rows, 1.0 / rows, f32_of(loss), err);
 }
@@ -302,8 +302,8 @@ static int run_squared_error(struct cuda *cuda, const struct bk_kernel_args *arg
     const int blocks = (int)(wanted_blocks < 1024 ? wanted_blocks : 1024);
     double *share;
     BK_TRY(shares(cuda, blocks, &share, err));
-    squared_error_kernel<<<blocks, CUDA_BLOCK, 0, cuda->stream>>>(static_cast<const T *>(args->in[0]->data),
-                                                                  static_cast<const T *>(args->in[1]->data), n, share);
+    const T *y = static_cast<const T *>(args->in[0]->data), *t = static_cast<const T *>(args->in[1]->data);
+    CUDA_LAUNCH(cuda, blocks, squared_error_kernel)(y, t, n, share);
     BK_TRY(cuda_launched(cuda, "squared error", err));
     return total(cuda, share, blocks, 1.0 / (double)n, f32_of(args->out[0]), err);
 }

@@ -73,7 +73,7 @@ static dim3 grid_of(const struct cuda_rows &p, int z)
 template <typename T, int V>
 static int run_stats(struct cuda *cuda, const stats_job &job, int terms, struct bk_error *err)
 {
-    stats_kernel<T, V><<<grid_of(job.plan, terms), CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, grid_of(job.plan, terms), stats_kernel<T, V>)(job);
     return cuda_launched(cuda, "column statistics", err);
 }
 
@@ -114,7 +114,7 @@ int cuda_column_sums(struct cuda *cuda, const void *x, int bf16, int64_t rows, i
         BK_TRY(vectors ? (run_stats<bf16_t, 8>(cuda, job, 1, err)) : (run_stats<bf16_t, 1>(cuda, job, 1, err)));
     else
         BK_TRY(vectors ? (run_stats<float, 4>(cuda, job, 1, err)) : (run_stats<float, 1>(cuda, job, 1, err)));
-    finish_sums_kernel<<<(unsigned)cuda_ceil_div(c, CUDA_BLOCK / 32), CUDA_BLOCK, 0, cuda->stream>>>(
+    CUDA_LAUNCH(cuda, (unsigned)cuda_ceil_div(c, CUDA_BLOCK / 32), finish_sums_kernel)(
         job.partial, job.plan.parts, c, sum, accumulate);
     return cuda_launched(cuda, "column sums", err);
 }
@@ -249,10 +249,10 @@ template <typename T, int V, int N> static int run_norm(struct cuda *cuda, norm_
         BK_TRY((run_stats<T, V>(cuda, stats, N, err)));
     }
     const dim3 grid((unsigned)cuda_ceil_div(C, CUDA_BLOCK / 32), N);
-    norm_coefficients_kernel<T><<<grid, CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, grid, norm_coefficients_kernel<T>)(job);
     BK_TRY(cuda_launched(cuda, "batch norm coefficients", err));
     job.plan = pass_plan(cuda, rows, C, V);
-    norm_apply_kernel<T, V, N><<<grid_of(job.plan, 1), CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, grid_of(job.plan, 1), norm_apply_kernel<T, V, N>)(job);
     return cuda_launched(cuda, "batch norm", err);
 }
 
@@ -480,15 +480,15 @@ template <typename T, int V, int N> static int run_back(struct cuda *cuda, back_
     job.plan = cuda_rows_plan(rows, C, V, 8, cuda_reduce_parts(C));
     BK_TRY(cuda_scratch(cuda, CUDA_SCRATCH_SUMS, (size_t)(1 + N) * C * job.plan.parts * sizeof(double), &space, err));
     job.partial = static_cast<double *>(space);
-    norm_reduce_kernel<T, V, N><<<grid_of(job.plan, 1), CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, grid_of(job.plan, 1), norm_reduce_kernel<T, V, N>)(job);
     BK_TRY(cuda_launched(cuda, "batch norm sums", err));
     const dim3 grid((unsigned)cuda_ceil_div(C, CUDA_BLOCK / 32), N);
-    norm_dx_coefficients_kernel<<<grid, CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, grid, norm_dx_coefficients_kernel)(job);
     BK_TRY(cuda_launched(cuda, "batch norm gradient coefficients", err));
     if (!wanted)
         return BK_OK;
     job.plan = pass_plan(cuda, rows, C, V);
-    norm_dx_kernel<T, V, N><<<grid_of(job.plan, 1), CUDA_BLOCK, 0, cuda->stream>>>(job);
+    CUDA_LAUNCH(cuda, grid_of(job.plan, 1), norm_dx_kernel<T, V, N>)(job);
     return cuda_launched(cuda, "batch norm gradient", err);
 }
 

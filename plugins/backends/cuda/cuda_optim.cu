@@ -150,11 +150,11 @@ static int run_step(struct cuda *cuda, const struct bk_kernel_args *args, bool n
         s.parts = (int)(parts < MAX_PARTS ? parts : MAX_PARTS);
         BK_TRY(cuda_scratch(cuda, CUDA_SCRATCH_SUMS, MAX_PARTS * sizeof(norm_part), &space, err));
         norm_part *part = static_cast<norm_part *>(space);
-        norms_kernel<<<s.parts, CUDA_BLOCK, 0, cuda->stream>>>(s.w, s.g, s.n, part);
+        CUDA_LAUNCH(cuda, s.parts, norms_kernel)(s.w, s.g, s.n, part);
         BK_TRY(cuda_launched(cuda, "optimiser norms", err));
         s.part = part;
     }
-    step_kernel<O><<<blocks_for(cuda_ceil_div(s.n, 4)), CUDA_BLOCK, 0, cuda->stream>>>(s);
+    CUDA_LAUNCH(cuda, blocks_for(cuda_ceil_div(s.n, 4)), step_kernel<O>)(s);
     return cuda_launched(cuda, name, err);
 }
 

@@ -223,9 +223,9 @@ static int run_means(struct cuda *cuda, const void *x, void *y, int64_t images, 
     const T *from = static_cast<const T *>(x);
     O *to = static_cast<O *>(y);
     if (vectors)
-        image_means_kernel<T, O, V><<<grid, CUDA_BLOCK, 0, cuda->stream>>>(from, to, plan);
+        CUDA_LAUNCH(cuda, grid, image_means_kernel<T, O, V>)(from, to, plan);
     else
-        image_means_kernel<T, O, 1><<<grid, CUDA_BLOCK, 0, cuda->stream>>>(from, to, plan);
+        CUDA_LAUNCH(cuda, grid, image_means_kernel<T, O, 1>)(from, to, plan);
     return cuda_launched(cuda, "image means", err);
 }
 

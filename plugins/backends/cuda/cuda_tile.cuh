@@ -95,7 +95,7 @@ static int run_tile(struct cuda *cuda, const Op &op, const tile_shape &s, const 
     if (tiles_n > 65535 || z > INT32_MAX)
         return bk_fail(err, BK_ENOTSUP, "%s: a product [%d,%d], %lld times, exceeds the grid", name, s.m, s.n, (long long)z);
     const dim3 grid((unsigned)cuda_ceil_div(s.m, TILE), (unsigned)tiles_n, (unsigned)(z < 65535 ? z : 65535));
-    tile_kernel<Op><<<grid, CUDA_BLOCK, 0, cuda->stream>>>(op, s);
+    CUDA_LAUNCH(cuda, grid, tile_kernel<Op>)(op, s);
     return cuda_launched(cuda, name, err);
 }
 
@@ -126,8 +126,8 @@ struct split_parts {
  * out[i] = (accumulate ? out[i] : 0) + factor * sum of the parts. 32 results a block, their parts shared by 8 lanes: there
  * are few results and many parts.
  */
-static __global__ void __launch_bounds__(CUDA_BLOCK) finish_splits_kernel(const float *part, int splits, int64_t size,
-                                                                          double factor, float *out, bool accumulate)
+[[maybe_unused]] static __global__ void __launch_bounds__(CUDA_BLOCK)
+finish_splits_kernel(const float *part, int splits, int64_t size, double factor, float *out, bool accumulate)
 {
     __shared__ double lanes[8][32];
     const int tx = threadIdx.x % 32, ty = threadIdx.x / 32;
@@ -161,8 +161,8 @@ static int run_split(struct cuda *cuda, Op &op, int m, int n, int k, double fact
     BK_TRY(cuda_scratch(cuda, CUDA_SCRATCH_SUMS, (size_t)(s.splits * size) * sizeof(float), &space, err));
     op.parts = { static_cast<float *>(space), n, size };
     BK_TRY(run_tile(cuda, op, s, name, err));
-    finish_splits_kernel<<<blocks_for(8 * size), CUDA_BLOCK, 0, cuda->stream>>>(op.parts.part, s.splits, size, factor, out,
-                                                                               accumulate);
+    CUDA_LAUNCH(cuda, blocks_for(8 * size), finish_splits_kernel)(op.parts.part, s.splits, size, factor, out,
+                                                               accumulate);
     return cuda_launched(cuda, name, err);
 }
 

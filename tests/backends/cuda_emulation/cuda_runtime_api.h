@@ -1,0 +1,223 @@
+/*
+ * cuda_emulation/cuda_runtime_api.h: stands in for NVIDIA's header of that name, so that the sources of the cuda backend compile
+ * with gcc and their kernels run as plain loops on the host.
+ *
+ * Device memory is host memory filled with NaN, a stream is nothing, and a launch runs block after block, each with 256 threads that
+ * take turns on one stack each until all have reached a barrier (cuda_emulation.cpp). What this shows: index arithmetic, alignment of
+ * indices, sums, barriers and shuffles in the kernels, the drivers around them. What it does not show: races between warps that no
+ * barrier orders, asynchrony, cuDNN, cuBLASLt, anything about speed.
+ */
+#ifndef CUDA_EMULATION_RUNTIME_H
+#define CUDA_EMULATION_RUNTIME_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int cudaError_t;
+typedef struct emulated_stream *cudaStream_t;
+typedef struct emulated_event *cudaEvent_t;
+
+enum {
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInsufficientDriver = 35,
+    cudaErrorECCUncorrectable = 214,
+    cudaErrorIllegalAddress = 700,
+    cudaErrorLaunchTimeout = 702,
+    cudaErrorAssert = 710,
+    cudaErrorHardwareStackError = 714,
+    cudaErrorIllegalInstruction = 715,
+    cudaErrorMisalignedAddress = 716,
+    cudaErrorInvalidAddressSpace = 717,
+    cudaErrorInvalidPc = 718,
+    cudaErrorLaunchFailure = 719,
+};
+enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum { cudaEventDisableTiming = 2, cudaStreamNonBlocking = 1 };
+enum { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76, cudaDevAttrMultiProcessorCount = 16 };
+
+struct cudaDeviceProp {
+    char name[256];
+    int major, minor;
+    size_t totalGlobalMem;
+};
+
+#define EMULATED_MEMORY ((size_t)4 << 30)
+#define EMULATED_NAN ((size_t)4 << 20)      /* this much of a block is filled: touching whole arenas takes seconds */
+
+static inline cudaError_t cudaMalloc(void **p, size_t n)
+{
+    if (n > EMULATED_MEMORY || !(*p = aligned_alloc(256, (n + 255) / 256 * 256)))
+        return cudaErrorMemoryAllocation;
+    memset(*p, 0xff, n < EMULATED_NAN ? n : EMULATED_NAN);
+    return 0;
+}
+
+static inline cudaError_t cudaMallocHost(void **p, size_t n)
+{
+    *p = malloc(n);
+    return *p ? 0 : cudaErrorMemoryAllocation;
+}
+
+static inline cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
+{
+    *available = *total = EMULATED_MEMORY;
+    return 0;
+}
+
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, int kind, cudaStream_t stream)
+{
+    (void)kind, (void)stream;
+    memcpy(to, from, n);
+    return 0;
+}
+
+static inline cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t stream)
+{
+    (void)stream;
+    memset(to, value, n);
+    return 0;
+}
+
+/* Calls that have nothing to do here: `call` says what they leave in their first argument. */
+#define EMULATED(name, parameters, call)                                                 \
+    static inline cudaError_t name parameters                                            \
+    {                                                                                    \
+        call;                                                                            \
+        return 0;                                                                        \
+    }
+EMULATED(cudaFree, (void *p), free(p))
+EMULATED(cudaFreeHost, (void *p), free(p))
+EMULATED(cudaGetLastError, (void), (void)0)
+EMULATED(cudaSetDevice, (int device), (void)device)
+EMULATED(cudaGetDeviceCount, (int *n), *n = 1)
+EMULATED(cudaDriverGetVersion, (int *version), *version = 13000)
+EMULATED(cudaRuntimeGetVersion, (int *version), *version = 13000)
+EMULATED(cudaEventCreateWithFlags, (cudaEvent_t *e, unsigned flags), (void)flags; *e = NULL)
+EMULATED(cudaEventDestroy, (cudaEvent_t e), (void)e)
+EMULATED(cudaEventRecord, (cudaEvent_t e, cudaStream_t s), (void)e; (void)s)
+EMULATED(cudaEventSynchronize, (cudaEvent_t e), (void)e)
+EMULATED(cudaStreamCreateWithFlags, (cudaStream_t *s, unsigned flags), (void)flags; *s = NULL)
+EMULATED(cudaStreamSynchronize, (cudaStream_t s), (void)s)
+EMULATED(cudaStreamDestroy, (cudaStream_t s), (void)s)
+EMULATED(cudaDeviceGetAttribute, (int *value, int attribute, int device), (void)device;
+         *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 4)
+EMULATED(cudaGetDeviceProperties, (struct cudaDeviceProp *p, int device), (void)device; memset(p, 0, sizeof *p); p->major = 9)
+#undef EMULATED
+
+static inline const char *cudaGetErrorString(cudaError_t rc)
+{
+    return rc ? "an emulated error" : "no error";
+}
+
+/* ---- the language -------------------------------------------------------------------------------- */
+
+#ifdef __cplusplus
+
+#define __CUDACC__ 1
+#define __host__
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __noinline__
+#define __launch_bounds__(...)
+#define __shared__ static           /* blocks run one after the other */
+#define __align__(n) __attribute__((aligned(n)))
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+struct float4 {
+    float x, y, z, w;
+};
+struct uint4 {
+    unsigned x, y, z, w;
+};
+struct uint2 {
+    unsigned x, y;
+};
+
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+    return { x, y, z, w };
+}
+
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
+{
+    return { x, y, z, w };
+}
+
+static inline uint2 make_uint2(unsigned x, unsigned y)
+{
+    return { x, y };
+}
+
+static inline unsigned __float_as_uint(float f)
+{
+    unsigned u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+static inline float __uint_as_float(unsigned u)
+{
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+/* The thread that runs at the moment. */
+extern struct emulated_index {
+    unsigned x, y, z;
+} threadIdx, blockIdx, gridDim;
+
+extern double emulated_exchange[256];
+void emulated_barrier(bool of_warp);
+void emulated_launch(dim3 grid, void (*thread)(void *), void *context);
+
+#define __syncthreads() emulated_barrier(false)
+
+static inline int __syncthreads_or(int v)
+{
+    int any = 0;
+    emulated_exchange[threadIdx.x] = v != 0;
+    emulated_barrier(false);
+    for (int i = 0; i < 256; i++)
+        any |= emulated_exchange[i] != 0;
+    emulated_barrier(false);
+    return any;
+}
+
+template <typename T> static inline T __shfl_xor_sync(unsigned, T v, int distance)
+{
+    emulated_exchange[threadIdx.x] = (double)v;
+    emulated_barrier(true);
+    T other = (T)emulated_exchange[threadIdx.x ^ (unsigned)distance];
+    emulated_barrier(true);
+    return other;
+}
+
+template <typename F> struct emulated_kernel {
+    dim3 grid;
+    F call;
+    template <typename... A> void operator()(A... arguments)
+    {
+        auto body = [&] { call(arguments...); };
+        emulated_launch(grid, [](void *context) { (*static_cast<decltype(body) *>(context))(); }, &body);
+    }
+};
+
+template <typename F> static inline emulated_kernel<F> emulated_kernel_of(dim3 grid, F call)
+{
+    return { grid, call };
+}
+
+#define CUDA_LAUNCH(cuda, grid, ...) emulated_kernel_of(dim3(grid), [=](auto... a_) { __VA_ARGS__(a_...); })
+
+#endif
+#endif
