@@ -66,6 +66,29 @@ static void test_teacher_travels(void)
     world_close(&w);
 }
 
+/* A result of the trainer can be the weights of a pretrained teacher; the classifier is not wanted. */
+static void test_pretrained(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct world w;
+    char path[4200], weights[4300];
+    int n, same;
+    world_open(&w, BK_F32, 20, 8);
+    struct bk_bundle *first = world_train(&w, "distill", OPTIONS("batch=10", "epochs=1", "teacher_epochs=1", "teacher_arch=resnet20"),
+                                          NULL, NULL);
+    snprintf(path, sizeof path, "%s/trained.safetensors", w.cache);
+    snprintf(weights, sizeof weights, "teacher_weights=%s", path);
+    BK_ASSERT_OK(bk_bundle_write(first, path, &err));
+    struct bk_bundle *second = world_train(&w, "distill", OPTIONS("batch=10", "epochs=1", "teacher=pretrained",
+                                                                  "teacher_arch=resnet20", weights), NULL, NULL);
+    n = count_prefix(second, "teacher.", first, &same);
+    CU_ASSERT_EQUAL(n, 105);        /* 21 convolutions (2 of them projections) with their norms, no classifier */
+    CU_ASSERT_EQUAL(same, n);
+    bk_bundle_free(second);
+    bk_bundle_free(first);
+    world_close(&w);
+}
+
 /* Mean loss of the first and of the last 10 of 200 iterations. */
 static void test_student_approaches(void)
 {
@@ -161,4 +184,5 @@ static void test_out_of_memory(void)
 }
 
 BK_SUITE({ "resume", test_resume }, { "no allocation", test_no_allocation }, { "teacher travels", test_teacher_travels },
+         { "pretrained", test_pretrained },
          { "student approaches", test_student_approaches }, { "bf16", test_bf16 }, { "out of memory", test_out_of_memory }, { "refusals", test_refusals })
