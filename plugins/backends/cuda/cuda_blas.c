@@ -78,6 +78,13 @@ static cublasStatus_t describe(struct cuda *cuda, struct plan *p)
     return rc ? rc : layout(v, &p->result, key->bf16_out, key->m, key->n);
 }
 
+/* Both mean that no algorithm takes the shape (odd leading dimensions in bf16, say); an own kernel will do. */
+static bool is_refusal(cublasStatus_t rc)
+{
+    return rc == CUBLAS_STATUS_NOT_SUPPORTED || rc == CUBLAS_STATUS_INVALID_VALUE;
+}
+
+/* The heuristics take operands to be 256-byte aligned, which everything that the backend's memory functions give is. */
 static cublasStatus_t choose(struct cuda *cuda, struct plan *p)
 {
     const struct cuda_vendor *v = cuda->vendor;
@@ -102,7 +109,7 @@ static cublasStatus_t choose(struct cuda *cuda, struct plan *p)
     }
     if (wish)
         v->cublasLtMatmulPreferenceDestroy(wish);
-    return rc == CUBLAS_STATUS_NOT_SUPPORTED ? CUBLAS_STATUS_SUCCESS : rc;
+    return is_refusal(rc) ? CUBLAS_STATUS_SUCCESS : rc;
 }
 
 /* ---- the table of plans ----------------------------------------------------------------------------- */
@@ -139,6 +146,12 @@ static bool grow(struct cuda_blas *b)
     return true;
 }
 
+static void log_refusal(const struct key *key)
+{
+    bk_log(BK_LOG_DEBUG, "cuda: cuBLASLt has no algorithm for a product [%lld,%lld] of depth %lld; an own kernel computes it",
+           (long long)key->m, (long long)key->n, (long long)key->k);
+}
+
 static int get_plan(struct cuda *cuda, const struct key *key, struct plan **out, struct bk_error *err)
 {
     struct cuda_blas *b = cuda->blas;
@@ -158,8 +171,7 @@ static int get_plan(struct cuda *cuda, const struct key *key, struct plan **out,
             return fail(cuda, rc, "preparing a product failed", err);
         }
         if (!p->found)
-            bk_log(BK_LOG_DEBUG, "cuda: cuBLASLt has no algorithm for a product [%lld,%lld] of depth %lld; an own kernel "
-                   "computes it", (long long)key->m, (long long)key->n, (long long)key->k);
+            log_refusal(key);
         *at = p;
         b->n++;
     }
@@ -184,6 +196,12 @@ int cuda_matmul(struct cuda *cuda, const struct cuda_product *p, struct bk_error
     cublasStatus_t rc = cuda->vendor->cublasLtMatmul(cuda->blas->handle, plan->operation, &one, p->b, plan->first, p->a,
                                                      plan->second, &p->beta, p->c, plan->result, p->c, plan->result,
                                                      &plan->algorithm, space, WORKSPACE, cuda->stream);
+    if (is_refusal(rc)) {
+        cudaGetLastError();
+        plan->found = false;
+        log_refusal(&plan->key);
+        return cuda_direct_matmul(cuda, p, err);
+    }
     if (rc)
         return fail(cuda, rc, "a product failed", err);
     return cuda_launched(cuda, "matrix product", err);
