@@ -64,7 +64,7 @@ static int convert_children(const struct source *src, config_setting_t *s, struc
 {
     for (int i = 0; i < config_setting_length(s); i++) {
         config_setting_t *at = config_setting_get_elem(s, (unsigned)i);
-        struct bk_value *child;
+        struct bk_value *child = NULL;
         if (is_include(at)) {
             BK_TRY(read_include(src->file, at, v, err));
             continue;
