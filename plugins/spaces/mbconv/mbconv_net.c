@@ -179,18 +179,6 @@ int mbconv_run_conv(struct bk_forward *f, int32_t slot, const struct bk_conv2d_a
     return bk_activation(f->tape, x, BK_ACT_SILU, y, err);
 }
 
-/* Hu et al., Squeeze-and-excitation networks, CVPR 2018. */
-static int run_squeeze(struct bk_forward *f, int32_t slot, struct bk_tensor *x, struct bk_tensor **y, struct bk_error *err)
-{
-    struct bk_tensor *s;
-    BK_TRY(bk_global_pool(f->tape, x, &s, err));
-    BK_TRY(bk_forward_linear(f, slot, s, &s, err));
-    BK_TRY(bk_activation(f->tape, s, BK_ACT_SILU, &s, err));
-    BK_TRY(bk_forward_linear(f, slot + 2, s, &s, err));
-    BK_TRY(bk_activation(f->tape, s, BK_ACT_SIGMOID, &s, err));
-    return bk_scale_channels(f->tape, x, s, y, err);
-}
-
 int mbconv_run_branch(struct bk_forward *f, const struct mbconv_layer *l, int32_t slot, struct bk_tensor *x,
                       struct bk_tensor **y, int32_t *norm, struct bk_error *err)
 {
@@ -206,7 +194,7 @@ int mbconv_run_branch(struct bk_forward *f, const struct mbconv_layer *l, int32_
     BK_TRY(mbconv_run_conv(f, slot, &depthwise, x, &x, err));
     slot += CONV_SLOTS;
     if (l->squeeze) {
-        BK_TRY(run_squeeze(f, slot, x, &x, err));
+        BK_TRY(bk_forward_se(f, slot, slot + 2, BK_ACT_SILU, x, &x, err));
         slot += SQUEEZE_SLOTS;
     }
     *norm = slot + 1;
@@ -216,12 +204,6 @@ int mbconv_run_branch(struct bk_forward *f, const struct mbconv_layer *l, int32_
 static bool has_residual(const struct mbconv_layer *l)
 {
     return l->in == l->out && l->stride == 1;
-}
-
-static struct bk_dropout_attr dropout_of(const struct bk_forward *f, double p, int64_t group, const char *stream, int32_t index)
-{
-    return (struct bk_dropout_attr){ .p = p, .group = group, .seed = f->seed, .step = f->step,
-                                     .stream = bk_random_stream(stream) + (uint32_t)index };
 }
 
 static int run_layer(const struct mbconv_net *m, struct bk_forward *f, int32_t index, int32_t slot, struct bk_tensor *x,
@@ -235,11 +217,8 @@ static int run_layer(const struct mbconv_net *m, struct bk_forward *f, int32_t i
     BK_TRY(mbconv_run_branch(f, l, slot, x, &branch, &norm, err));
     if (!residual || drop <= 0)
         return bk_forward_norm(f, &norm, &branch, 1, residual, false, y, err);
-    /* Stochastic depth (Huang et al., ECCV 2016): one draw an image. */
-    struct bk_dropout_attr attr =
-        dropout_of(f, drop, branch->dim[1] * branch->dim[2] * branch->dim[3], "mbconv.drop_path", index);
     BK_TRY(bk_forward_norm(f, &norm, &branch, 1, NULL, false, &branch, err));
-    BK_TRY(bk_dropout(f->tape, branch, &attr, &branch, err));
+    BK_TRY(bk_forward_drop_path(f, bk_random_stream("mbconv.drop_path") + (uint32_t)index, drop, branch, &branch, err));
     return bk_add(f->tape, (struct bk_tensor *const[]){ branch, residual }, 2, false, y, err);
 }
 
@@ -266,9 +245,6 @@ int mbconv_net_run_head(const struct mbconv_net *m, struct bk_forward *f, int32_
         slot += mbconv_layer_slots(&m->layer[i]);
     BK_TRY(mbconv_run_conv(f, slot, &conv1x1, x, &x, err));
     BK_TRY(bk_global_pool(f->tape, x, &x, err));
-    if (f->training && m->dropout > 0) {
-        struct bk_dropout_attr attr = dropout_of(f, m->dropout, 1, "mbconv.dropout", 0);
-        BK_TRY(bk_dropout(f->tape, x, &attr, &x, err));
-    }
+    BK_TRY(bk_forward_dropout(f, bk_random_stream("mbconv.dropout"), m->dropout, x, &x, err));
     return bk_forward_linear(f, slot + CONV_SLOTS, x, logits, err);
 }
