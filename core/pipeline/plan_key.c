@@ -6,6 +6,7 @@
 
 #include <bosskit/file.h>
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,18 +79,35 @@ static int digest_dir(const char *dir, char out[65], struct bk_error *err)
     return rc;
 }
 
+static const char *text_at(const struct bk_instance *i, const struct bk_opt *o)
+{
+    return *(const char *const *)(const void *)((const char *)i->state + o->offset);
+}
+
+/** A path of the configuration leads nowhere; an option `hint` of the plugin says where to get what should be there. */
+static int missing_path(const struct bk_instance *i, const struct bk_opt *path, struct bk_error *err)
+{
+    const char *hint = NULL;
+    int reason = errno;
+    for (const struct bk_opt *o = i->found->plugin->options; o->name; o++) {
+        if (o->type == BK_OPT_TEXT && strcmp(o->name, "hint") == 0)
+            hint = text_at(i, o);
+    }
+    return bk_fail(err, BK_EDATA, "%s '%s': option %s names '%s': %s%s%s", bk_kind_name(i->found->plugin->kind),
+                   i->found->plugin->name, path->name, text_at(i, path), strerror(reason), hint ? "; it should hold " : "",
+                   hint ? hint : "");
+}
+
 static int add_path_digests(const struct bk_instance *i, json_t *files, struct bk_error *err)
 {
     for (const struct bk_opt *o = i->found->plugin->options; o && o->name; o++) {
-        const char *path = o->type == BK_OPT_PATH
-                               ? *(const char *const *)(const void *)((const char *)i->state + o->offset) : NULL;
+        const char *path = o->type == BK_OPT_PATH ? text_at(i, o) : NULL;
         struct stat st;
         char digest[65];
         if (!path || !path[0])
             continue;
         if (stat(path, &st))
-            return bk_fail_errno(err, BK_EDATA, "%s '%s': option %s names '%s'", bk_kind_name(i->found->plugin->kind),
-                                 i->found->plugin->name, o->name, path);
+            return missing_path(i, o, err);
         BK_TRY(S_ISDIR(st.st_mode) ? digest_dir(path, digest, err) : bk_sha256_file(path, digest, err));
         json_object_set_new(files, o->name, json_string(digest));
     }
