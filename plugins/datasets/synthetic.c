@@ -4,7 +4,7 @@
  * The class decides the shape (and, beyond ten classes, the texture), or with
  * `label = "texture"`, which is easier, the texture alone; colours, position, size, turn,
  * the rest of shape and texture, a gradient behind, a distractor and noise are random.
- * So a linear classifier on pixels fails and a small network learns it in minutes. For
+ * So a linear classifier on pixels has little to go by. For
  * trying things out and for tests; numbers measured on it say nothing about real
  * images.
  */
