@@ -67,6 +67,18 @@ int bk_training_check(const struct bk_training *t, struct bk_error *err)
     return t->env ? BK_OK : bk_fail(err, BK_ESTATE, "no block is in training");
 }
 
+int bk_training_check_previous(const struct bk_training *t, const struct bk_bundle *previous, const char *method,
+                               struct bk_error *err)
+{
+    if (!previous)
+        return t->env->block == 0 ? BK_OK : bk_fail(err, BK_ESTATE, "block %d needs the weights of the block before",
+                                                    (int)t->env->block);
+    const char *made_by = bk_bundle_text(previous, "method");
+    if (!made_by || strcmp(made_by, method) != 0)
+        return bk_fail(err, BK_EDATA, "the block before was trained by another method ('%s')", made_by ? made_by : "");
+    return BK_OK;
+}
+
 /* ---- advance ------------------------------------------------------------------------------------------ */
 
 int bk_training_add_loss(struct bk_training *t, const struct bk_tensor *loss, struct bk_error *err)

@@ -144,14 +144,8 @@ static void end(void *state)
 
 static int load_previous(struct supervised *t, const struct bk_bundle *previous, struct bk_error *err)
 {
-    const struct bk_env *env = t->run.env;
-    if (!previous)
-        return env->block == 0 ? BK_OK : bk_fail(err, BK_ESTATE, "block %d needs the weights of the block before",
-                                                 (int)env->block);
-    const char *method = bk_bundle_text(previous, "method");
-    if (!method || strcmp(method, "supervised") != 0)
-        return bk_fail(err, BK_EDATA, "the block before was trained by another method ('%s')", method ? method : "");
-    return bk_weights_load(t->net.weights, "net.", previous, true, err);
+    BK_TRY(bk_training_check_previous(&t->run, previous, "supervised", err));
+    return previous ? bk_weights_load(t->net.weights, "net.", previous, true, err) : BK_OK;
 }
 
 /* The pictures of stand-alone training, normalised as those that raters will show. */

@@ -61,6 +61,12 @@ BK_API int bk_training_begin(struct bk_training *t, const struct bk_env *env,
 /** Errors: BK_EINVAL when the block ends before the first update */
 BK_API int bk_training_start(struct bk_training *t, const struct bk_training_config *config,
                              struct bk_error *err) BK_MUST_USE;
+/**
+ * Is `previous`, the artefact of the block before (NULL for block 0), one of `method`, its text "method"? Then load what it holds.
+ * Errors    BK_ESTATE when it is missing, BK_EDATA when another method made it
+ */
+BK_API int bk_training_check_previous(const struct bk_training *t, const struct bk_bundle *previous,
+                                      const char *method, struct bk_error *err) BK_MUST_USE;
 /** Harmless outside a block; before the weights are freed. */
 BK_API void bk_training_end(struct bk_training *t);
 

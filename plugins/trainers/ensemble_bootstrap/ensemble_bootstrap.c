@@ -108,13 +108,9 @@ static int choose_views(const struct bootstrap *t, struct bk_loader_config *c, s
 
 static int load_previous(struct bootstrap *t, const struct bk_bundle *previous, struct bk_error *err)
 {
+    BK_TRY(bk_training_check_previous(&t->run, previous, "siamese", err));
     if (!previous)
-        return t->run.env->block == 0 ? BK_OK
-                                  : bk_fail(err, BK_ESTATE, "block %d needs the weights of the block before",
-                                            (int)t->run.env->block);
-    const char *method = bk_bundle_text(previous, "method");
-    if (!method || strcmp(method, "siamese") != 0)
-        return bk_fail(err, BK_EDATA, "the block before was trained by another method ('%s')", method ? method : "");
+        return BK_OK;
     BK_TRY(bk_weights_load(t->net.online, "online.", previous, true, err));
     return bk_weights_load(t->net.target, "target.", previous, true, err);
 }
