@@ -6,6 +6,7 @@
  * Sums are f32, f32 inputs are not rounded to TF32 unless option `tf32` allows it, and a product split over its inner
  * dimension adds its parts in f32 through workspace, never with atomics: the same bits on every run at every level.
  */
+#include "cuda_plans.h"
 #include "cuda_vendor.h"
 #include <string.h>
 
@@ -26,8 +27,7 @@ struct plan {
 
 struct cuda_blas {
     cublasLtHandle_t handle;
-    struct plan **table;        /* open addressing; a power of two of entries, at most half full */
-    size_t n, cap;
+    struct cuda_plans plans;
 };
 
 /* ---- plans ------------------------------------------------------------------------------------------ */
@@ -112,39 +112,7 @@ static cublasStatus_t choose(struct cuda *cuda, struct plan *p)
     return is_refusal(rc) ? CUBLAS_STATUS_SUCCESS : rc;
 }
 
-/* ---- the table of plans ----------------------------------------------------------------------------- */
-
-static size_t hash(const struct key *key)
-{
-    const unsigned char *p = (const unsigned char *)key;
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof *key; i++)
-        h = (h ^ p[i]) * 1099511628211u;
-    return (size_t)(h ^ h >> 32);
-}
-
-static struct plan **find(struct plan **table, size_t cap, const struct key *key)
-{
-    size_t i = hash(key) & (cap - 1);
-    while (table[i] && memcmp(&table[i]->key, key, sizeof *key) != 0)
-        i = (i + 1) & (cap - 1);
-    return &table[i];
-}
-
-static bool grow(struct cuda_blas *b)
-{
-    size_t cap = b->cap ? 2 * b->cap : 256;
-    struct plan **table = bk_zalloc(cap * sizeof *table);
-    if (!table)
-        return false;
-    for (size_t i = 0; i < b->cap; i++)
-        if (b->table[i])
-            *find(table, cap, &b->table[i]->key) = b->table[i];
-    bk_free(b->table);
-    b->table = table;
-    b->cap = cap;
-    return true;
-}
+/* ---- finding a plan ----------------------------------------------------------------------------------- */
 
 static void log_refusal(const struct key *key)
 {
@@ -155,9 +123,9 @@ static void log_refusal(const struct key *key)
 static int get_plan(struct cuda *cuda, const struct key *key, struct plan **out, struct bk_error *err)
 {
     struct cuda_blas *b = cuda->blas;
-    if (2 * (b->n + 1) > b->cap && !grow(b))
+    void **at = cuda_plans_place(&b->plans, key, sizeof *key);
+    if (!at)
         return bk_fail(err, BK_ENOMEM, "no memory for the table of matrix products");
-    struct plan **at = find(b->table, b->cap, key);
     if (!*at) {
         struct plan *p = bk_zalloc(sizeof *p);
         if (!p)
@@ -173,7 +141,7 @@ static int get_plan(struct cuda *cuda, const struct key *key, struct plan **out,
         if (!p->found)
             log_refusal(key);
         *at = p;
-        b->n++;
+        b->plans.n++;
     }
     *out = *at;
     return BK_OK;
@@ -228,9 +196,9 @@ void cuda_blas_close(struct cuda *cuda)
     struct cuda_blas *b = cuda->blas;
     if (!b)
         return;
-    for (size_t i = 0; i < b->cap; i++)
-        free_plan(cuda->vendor, b->table[i]);
-    bk_free(b->table);
+    for (size_t i = 0; i < b->plans.cap; i++)
+        free_plan(cuda->vendor, b->plans.at[i]);
+    cuda_plans_release(&b->plans);
     if (b->handle)
         cuda->vendor->cublasLtDestroy(b->handle);
     bk_free(b);

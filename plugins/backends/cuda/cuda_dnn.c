@@ -8,6 +8,7 @@
  *
  * NHWC throughout; bf16 with f32 sums on tensor cores; f32 without TF32 unless option `tf32` allows it.
  */
+#include "cuda_plans.h"
 #include "cuda_vendor.h"
 #include <stdio.h>
 #include <string.h>
@@ -37,8 +38,7 @@ struct plan {
 
 struct cuda_dnn {
     cudnnHandle_t handle;
-    struct plan **table;        /* open addressing; a power of two of entries, at most half full */
-    size_t n, cap;
+    struct cuda_plans plans;
 };
 
 /* ---- what repeatable permits --------------------------------------------------------------------- */
@@ -191,41 +191,6 @@ static struct plan *new_plan(struct cuda *cuda, const struct key *key)
     return p;
 }
 
-/* ---- the table of plans ----------------------------------------------------------------------------- */
-
-/* FNV-1a over the bytes; keys are zeroed before they are filled. */
-static size_t hash(const struct key *key)
-{
-    const unsigned char *p = (const unsigned char *)key;
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof *key; i++)
-        h = (h ^ p[i]) * 1099511628211u;
-    return (size_t)(h ^ h >> 32);
-}
-
-static struct plan **find(struct plan **table, size_t cap, const struct key *key)
-{
-    size_t i = hash(key) & (cap - 1);
-    while (table[i] && memcmp(&table[i]->key, key, sizeof *key) != 0)
-        i = (i + 1) & (cap - 1);
-    return &table[i];
-}
-
-static bool grow(struct cuda_dnn *d)
-{
-    size_t cap = d->cap ? 2 * d->cap : 1024;
-    struct plan **table = bk_zalloc(cap * sizeof *table);
-    if (!table)
-        return false;
-    for (size_t i = 0; i < d->cap; i++)
-        if (d->table[i])
-            *find(table, cap, &d->table[i]->key) = d->table[i];
-    bk_free(d->table);
-    d->table = table;
-    d->cap = cap;
-    return true;
-}
-
 static struct plan *get_plan(struct cuda *cuda, enum cuda_conv_kind kind, const struct cuda_geometry *g, int bf16)
 {
     struct cuda_dnn *d = cuda->dnn;
@@ -234,11 +199,11 @@ static struct plan *get_plan(struct cuda *cuda, enum cuda_conv_kind kind, const 
     key.kind = (int32_t)kind;
     key.bf16 = bf16;
     key.g = *g;
-    if (2 * (d->n + 1) > d->cap && !grow(d))
+    void **at = cuda_plans_place(&d->plans, &key, sizeof key);
+    if (!at)
         return NULL;
-    struct plan **at = find(d->table, d->cap, &key);
     if (!*at && (*at = new_plan(cuda, &key)))
-        d->n++;
+        d->plans.n++;
     return *at;
 }
 
@@ -325,9 +290,9 @@ void cuda_dnn_close(struct cuda *cuda)
     struct cuda_dnn *d = cuda->dnn;
     if (!d)
         return;
-    for (size_t i = 0; i < d->cap; i++)
-        free_plan(cuda->vendor, d->table[i]);
-    bk_free(d->table);
+    for (size_t i = 0; i < d->plans.cap; i++)
+        free_plan(cuda->vendor, d->plans.at[i]);
+    cuda_plans_release(&d->plans);
     if (d->handle)
         cuda->vendor->cudnnDestroy(d->handle);
     bk_free(d);
