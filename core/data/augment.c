@@ -47,6 +47,27 @@ static const struct named_pipeline {
     { "imagenet_2", SSL_VIEW(1, 0.2) },
     { "byol_1", SSL_VIEW(1, 0) },
     { "byol_2", SSL_VIEW(0.1, 0.2) },
+    /* Supervised distillation's training images (Li et al. 2020, released code; timm of that
+     * time): jitter always, noise boxes of an evenly drawn aspect. */
+    { "dna",
+      { .crop = BK_CROP_RESIZED,
+        .area_min = 0.08,
+        .area_max = 1,
+        .aspect_min = 3.0 / 4,
+        .aspect_max = 4.0 / 3,
+        .resample = BK_RESAMPLE_EITHER,
+        .flip = 0.5,
+        .jitter = 1,
+        .brightness = 0.4,
+        .contrast = 0.4,
+        .saturation = 0.4,
+        .erase = 0.5,
+        .erase_area_min = 0.02,
+        .erase_area_max = 1.0 / 3,
+        .erase_aspect = 0.3,
+        .erase_tries = 100,
+        .erase_even = 1,
+        IMAGENET_STATS } },
     { "center", { .crop = BK_CROP_CENTER, .center_ratio = 0.875, IMAGENET_STATS } },
     { "none", { .crop = BK_CROP_NONE, .std = { 1, 1, 1 } } },
 };
@@ -69,7 +90,7 @@ int bk_augment_named(const char *name, int32_t size, struct bk_augment *out,
     return bk_fail(
         err, BK_ENOTFOUND,
         "no augmentation pipeline '%s'%s%s%s; legal: cifar, imagenet_1, imagenet_2, "
-        "byol_1, byol_2, center, none",
+        "byol_1, byol_2, dna, center, none",
         name, near ? ", did you mean '" : "", near ? near : "", near ? "'" : "");
 }
 
@@ -99,6 +120,8 @@ static int check_crop(const struct bk_augment *a, const char *what,
         BK_TRY(check_range(what, "aspect_max", a->aspect_max, 0.01, 100, err));
         BK_TRY(
             check_range(what, "aspect_min", a->aspect_min, 0.01, a->aspect_max, err));
+        BK_TRY(check_range(what, "resample", a->resample, BK_RESAMPLE_BICUBIC,
+                           BK_RESAMPLE_EITHER, err));
     }
     return BK_OK;
 }
@@ -119,6 +142,8 @@ static int check_policy(const struct bk_augment *a, const char *what,
         BK_TRY(check_range(what, "erase_area_min", a->erase_area_min, 0,
                            a->erase_area_max, err));
         BK_TRY(check_range(what, "erase_aspect", a->erase_aspect, 0.01, 1, err));
+        BK_TRY(check_range(what, "erase_tries", a->erase_tries, 0, 1000, err));
+        BK_TRY(check_range(what, "erase_even", a->erase_even, 0, 1, err));
     }
     return BK_OK;
 }
@@ -208,7 +233,10 @@ static int crop_resized(struct bk__scratch *s, const struct bk_augment *a,
                             .width = c.w,
                             .height = c.h };
     w.rgb = image->rgb + (size_t)c.y * w.stride + (size_t)c.x * 3;
-    return bk__resize_bicubic(s, &w, a->size, a->size, out, err);
+    bool linear = a->resample == BK_RESAMPLE_BILINEAR ||
+                  (a->resample == BK_RESAMPLE_EITHER && draw_chance(r, 0.5));
+    return linear ? bk__resize_bilinear(s, &w, a->size, a->size, out, err)
+                  : bk__resize_bicubic(s, &w, a->size, a->size, out, err);
 }
 
 /* Copy the size x size window whose corner is at (x0, y0) of the image; outside the

@@ -263,11 +263,13 @@ void bk__random_erase(const struct bk_augment *a, struct bk_random *r, float *ou
     int32_t size = a->size;
     if (bk_random_f64(r) >= a->erase)
         return;
-    for (int i = 0; i < ERASE_TRIES; i++) {
+    int32_t tries = a->erase_tries ? a->erase_tries : ERASE_TRIES;
+    for (int32_t i = 0; i < tries; i++) {
         double area =
             (double)size * size * uniform(r, a->erase_area_min, a->erase_area_max);
-        double edge = log(a->erase_aspect);
-        double aspect = exp(uniform(r, edge, -edge));
+        double least = a->erase_aspect, edge = log(least);
+        double aspect = a->erase_even ? uniform(r, least, 1 / least)
+                                      : exp(uniform(r, edge, -edge));
         double dh = rint(sqrt(area * aspect)), dw = rint(sqrt(area / aspect));
         if (dh >= size || dw >= size)
             continue;

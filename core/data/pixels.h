@@ -44,6 +44,10 @@ struct bk__window {
 BK_API int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in,
                               int32_t width, int32_t height, uint8_t *out,
                               struct bk_error *err) BK_MUST_USE;
+/** The same with a triangle. */
+BK_API int bk__resize_bilinear(struct bk__scratch *s, const struct bk__window *in,
+                               int32_t width, int32_t height, uint8_t *out,
+                               struct bk_error *err) BK_MUST_USE;
 
 /** p [n][3] in place; factor 1 changes nothing. */
 BK_API void bk__adjust_brightness(uint8_t *p, size_t n, float factor);

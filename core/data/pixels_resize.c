@@ -1,9 +1,9 @@
 /*
- * Bicubic resampling of 8-bit RGB with antialiasing, in 22-bit fixed point.
+ * Bicubic and bilinear resampling of 8-bit RGB with antialiasing, in 22-bit fixed point.
  *
  * Method and constants: Pillow's "reduce with the filter stretched by the scale"
  * resampling, which the published recipes use through torchvision; kernel of Keys
- * (1981) with a = -0.5. Weights are computed in double, normalised to sum 1, rounded to
+ * (1981) with a = -0.5, or a triangle. Weights are computed in double, normalised to sum 1, rounded to
  * 2^-22; each pass rounds to 8 bits.
  */
 #include "data/pixels.h"
@@ -60,8 +60,21 @@ static double cubic(double x)
     return 0;
 }
 
-static void fill_filter_at(const struct filter *f, int32_t o, int32_t n_in,
-                           double scale, double stretch, double support)
+static double triangle(double x)
+{
+    x = fabs(x);
+    return x < 1 ? 1 - x : 0;
+}
+
+struct kernel {
+    double (*at)(double x);
+    double support;
+};
+
+static const struct kernel bicubic = { cubic, 2 }, bilinear = { triangle, 1 };
+
+static void fill_filter_at(const struct filter *f, const struct kernel *k, int32_t o,
+                           int32_t n_in, double scale, double stretch, double support)
 {
     double *w = f->real, sum = 0;
     double center = (o + 0.5) * scale;
@@ -72,7 +85,7 @@ static void fill_filter_at(const struct filter *f, int32_t o, int32_t n_in,
     f->first[o] = lo;
     f->count[o] = hi - lo;
     for (int32_t i = 0; i < hi - lo; i++)
-        sum += w[i] = cubic((i + lo - center + 0.5) * (1 / stretch));
+        sum += w[i] = k->at((i + lo - center + 0.5) * (1 / stretch));
     for (int32_t i = 0; i < f->taps; i++) {
         double v = i < hi - lo && sum != 0 ? w[i] * (1 / sum) : 0;
         f->weight[(size_t)o * (size_t)f->taps + (size_t)i] =
@@ -80,11 +93,11 @@ static void fill_filter_at(const struct filter *f, int32_t o, int32_t n_in,
     }
 }
 
-static int make_filter(struct bk__buffer *memory, int32_t n_in, int32_t n_out,
-                       struct filter *f, struct bk_error *err)
+static int make_filter(struct bk__buffer *memory, const struct kernel *k, int32_t n_in,
+                       int32_t n_out, struct filter *f, struct bk_error *err)
 {
     double scale = (double)n_in / n_out, stretch = scale > 1 ? scale : 1;
-    double support = 2 * stretch;
+    double support = k->support * stretch;
     f->taps = (int32_t)ceil(support) * 2 + 1;
     size_t n = (size_t)n_out, taps = (size_t)f->taps;
     void *room = bk__buffer_get(memory, taps * sizeof(double) +
@@ -98,7 +111,7 @@ static int make_filter(struct bk__buffer *memory, int32_t n_in, int32_t n_out,
     f->count = p + n;
     f->weight = p + 2 * n;
     for (int32_t o = 0; o < n_out; o++)
-        fill_filter_at(f, o, n_in, scale, stretch, support);
+        fill_filter_at(f, k, o, n_in, scale, stretch, support);
     return BK_OK;
 }
 
@@ -143,9 +156,9 @@ static void combine_lines(const uint8_t *in, size_t stride, int32_t count,
         out[x] = clip8(sum[x]);
 }
 
-int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in,
-                       int32_t width, int32_t height, uint8_t *out,
-                       struct bk_error *err)
+static int resize(struct bk__scratch *s, const struct kernel *k,
+                  const struct bk__window *in, int32_t width, int32_t height,
+                  uint8_t *out, struct bk_error *err)
 {
     struct filter f;
     size_t line = (size_t)width * 3;
@@ -154,14 +167,28 @@ int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in,
 
     if (!mid || !sum)
         return bk_fail(err, BK_ENOMEM, "out of memory for resizing an image");
-    BK_TRY(make_filter(&s->weights, in->width, width, &f, err));
+    BK_TRY(make_filter(&s->weights, k, in->width, width, &f, err));
     for (int32_t y = 0; y < in->height; y++)
         resize_line(in->rgb + (size_t)y * in->stride, &f, width,
                     mid + (size_t)y * line);
-    BK_TRY(make_filter(&s->weights, in->height, height, &f, err));
+    BK_TRY(make_filter(&s->weights, k, in->height, height, &f, err));
     for (int32_t y = 0; y < height; y++)
         combine_lines(mid + (size_t)f.first[y] * line, line, f.count[y],
                       f.weight + (size_t)y * (size_t)f.taps, sum,
                       out + (size_t)y * line);
     return BK_OK;
+}
+
+int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in,
+                       int32_t width, int32_t height, uint8_t *out,
+                       struct bk_error *err)
+{
+    return resize(s, &bicubic, in, width, height, out, err);
+}
+
+int bk__resize_bilinear(struct bk__scratch *s, const struct bk__window *in,
+                        int32_t width, int32_t height, uint8_t *out,
+                        struct bk_error *err)
+{
+    return resize(s, &bilinear, in, width, height, out, err);
 }

@@ -138,6 +138,114 @@ static void test_erasing(void)
     BK_ASSERT_CLOSE(square / (double)n, 1, 0.01);
 }
 
+/* The box whose pixels are no longer 1, as the normalised image was; false where nothing was erased. */
+static bool erased_box(const float *p, int *w, int *h)
+{
+    int x0 = SIZE, y0 = SIZE, x1 = -1, y1 = -1;
+    for (int i = 0; i < SIZE * SIZE; i++) {
+        if (p[3 * i] == 1)
+            continue;
+        x0 = i % SIZE < x0 ? i % SIZE : x0;
+        x1 = i % SIZE > x1 ? i % SIZE : x1;
+        y0 = i / SIZE < y0 ? i / SIZE : y0;
+        y1 = i / SIZE > y1 ? i / SIZE : y1;
+    }
+    *w = x1 - x0 + 1;
+    *h = y1 - y0 + 1;
+    return x1 >= 0;
+}
+
+/* An even aspect (height over width) in 0.3..10/3 is above 1.2 with probability (10/3 - 1.2) / (10/3 - 0.3) = 0.70; a
+ * log-uniform one with probability log(10/3 / 1.2) / log(100/9) = 0.42. Boxes are small enough to fit at once. */
+static void test_erased_aspect(void)
+{
+    static uint8_t rgb[SIZE * SIZE * 3];
+    static float got[SIZE * SIZE * 3];
+    struct bk_error err = BK_ERROR_INIT;
+    const struct bk_image image = { rgb, SIZE, SIZE, 0 };
+    struct bk_augment a = plain();
+    memset(rgb, 255, sizeof rgb);
+    a.erase = 1;
+    a.erase_area_min = a.erase_area_max = 0.25;
+    a.erase_aspect = 0.3;
+    for (a.erase_even = 0; a.erase_even < 2; a.erase_even++) {
+        int tall = 0, w, h;
+        for (uint32_t i = 0; i < 2000; i++) {
+            BK_ASSERT_OK(bk_augment_apply(&a, &image, 3, 0, i, 0, got, &err));
+            CU_ASSERT_FATAL(erased_box(got, &w, &h));
+            CU_ASSERT(abs(w * h - 256) < 32);
+            tall += h > 1.2 * w;
+        }
+        BK_ASSERT_CLOSE(tall / 2000., a.erase_even ? 0.70 : 0.42, 0.06);
+    }
+}
+
+/* Boxes of the whole image never fit: after the last try the image stays as it is. */
+static void test_erasing_tries(void)
+{
+    static uint8_t rgb[SIZE * SIZE * 3];
+    static float got[SIZE * SIZE * 3];
+    struct bk_error err = BK_ERROR_INIT;
+    const struct bk_image image = { rgb, SIZE, SIZE, 0 };
+    struct bk_augment a = plain();
+    int erased[2] = { 0, 0 }, w, h;
+    memset(rgb, 255, sizeof rgb);
+    a.erase = 1;
+    a.erase_area_min = 0.85;
+    a.erase_area_max = 1;
+    a.erase_aspect = 0.3;
+    for (int k = 0; k < 2; k++) {
+        a.erase_tries = k ? 100 : 1;
+        for (uint32_t i = 0; i < 300; i++) {
+            BK_ASSERT_OK(bk_augment_apply(&a, &image, 3, 0, i, 0, got, &err));
+            erased[k] += erased_box(got, &w, &h);
+        }
+    }
+    CU_ASSERT(erased[0] < 60);
+    CU_ASSERT(erased[1] > 240);
+}
+
+/* The whole image, resized: each view is one of the two kernels' results, half of them either's. */
+static void test_either_kernel(void)
+{
+    static uint8_t rgb[SIZE * SIZE * 3];
+    enum { N = 3 * 20 * 20 };
+    float got[N], want[2][N];
+    struct bk_error err = BK_ERROR_INIT;
+    const struct bk_image image = { rgb, SIZE, SIZE, 0 };
+    struct bk_augment a = plain();
+    int n[2] = { 0, 0 };
+    fill_noise(rgb);
+    a.crop = BK_CROP_RESIZED;
+    a.size = 20;
+    a.area_min = a.area_max = a.aspect_min = a.aspect_max = 1;
+    for (a.resample = BK_RESAMPLE_BICUBIC; a.resample <= BK_RESAMPLE_BILINEAR; a.resample++)
+        BK_ASSERT_OK(bk_augment_apply(&a, &image, 3, 0, 0, 0, want[a.resample], &err));
+    CU_ASSERT(memcmp(want[0], want[1], sizeof got) != 0);
+    for (uint32_t i = 0; i < 1000; i++) {
+        BK_ASSERT_OK(bk_augment_apply(&a, &image, 3, 0, i, 0, got, &err));
+        n[0] += !memcmp(got, want[0], sizeof got);
+        n[1] += !memcmp(got, want[1], sizeof got);
+    }
+    CU_ASSERT_EQUAL(n[0] + n[1], 1000);
+    BK_ASSERT_CLOSE(n[0] / 1000., 0.5, 0.08);
+}
+
+/* Distillation's images: what Li et al. 2020 (released code) do, by its figures. */
+static void test_dna(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_augment a;
+    BK_ASSERT_OK(bk_augment_named("dna", 224, &a, &err));
+    CU_ASSERT(a.crop == BK_CROP_RESIZED && a.area_min == 0.08 && a.area_max == 1 && a.aspect_max == 4. / 3);
+    CU_ASSERT(a.resample == BK_RESAMPLE_EITHER && a.flip == 0.5);
+    CU_ASSERT(a.jitter == 1 && a.brightness == 0.4 && a.contrast == 0.4 && a.saturation == 0.4 && a.hue == 0);
+    CU_ASSERT(a.grey == 0 && a.blur == 0 && a.solarize == 0 && a.policy == BK_POLICY_NONE);
+    CU_ASSERT(a.erase == 0.5 && a.erase_area_min == 0.02 && a.erase_area_max == 1. / 3 && a.erase_aspect == 0.3);
+    CU_ASSERT(a.erase_even == 1 && a.erase_tries == 100);
+    CU_ASSERT(a.mean[0] == 0.485 && a.std[2] == 0.225);
+}
+
 static void test_refusals(void)
 {
     static const uint8_t rgb[SIZE * SIZE * 3];
@@ -148,6 +256,17 @@ static void test_refusals(void)
     a.erase = 1.5;
     CU_ASSERT_EQUAL(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "erase 1.5 is outside 0..1"));
+    a.erase = 0.5;
+    a.erase_aspect = 0.3;
+    a.erase_tries = -1;
+    CU_ASSERT_EQUAL(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "erase_tries -1 is outside"));
+    a = plain();
+    a.crop = BK_CROP_RESIZED;
+    a.area_min = a.area_max = a.aspect_min = a.aspect_max = 1;
+    a.resample = 3;
+    CU_ASSERT_EQUAL(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "resample 3 is outside 0..2"));
     a = plain();
     a.policy = BK_POLICY_RAND;
     a.rand_magnitude = 11;
@@ -155,4 +274,5 @@ static void test_refusals(void)
 }
 
 BK_SUITE({ "operations are timm's", test_operations }, { "draws", test_draws }, { "erasing", test_erasing },
-         { "refusals", test_refusals })
+         { "erased boxes' aspect", test_erased_aspect }, { "tries of erasing", test_erasing_tries },
+         { "either kernel", test_either_kernel }, { "distillation's images", test_dna }, { "refusals", test_refusals })

@@ -39,6 +39,9 @@ static bool apply(const struct fixture *source, const struct fixture *want, uint
     else if (!strcmp(want->name, "resize"))
         BK_ASSERT_OK(
             bk__resize_bicubic(&scratch, &all, want->width, want->height, p, &err));
+    else if (!strcmp(want->name, "resize_linear"))
+        BK_ASSERT_OK(
+            bk__resize_bilinear(&scratch, &all, want->width, want->height, p, &err));
     else if (!strcmp(want->name, "resize_crop")) {
         all.rgb += (3 * (size_t)source->width + 5) * 3;
         all.width = 23;
@@ -71,7 +74,7 @@ static void test_operations(void)
         free(p);
         free(want.rgb);
     }
-    CU_ASSERT_EQUAL(n, 12 + 5 + 2 + 6 + 7);
+    CU_ASSERT_EQUAL(n, 12 + 5 + 2 + 6 + 13);
     free(source.rgb);
     fclose(f);
     bk__scratch_release(&scratch);

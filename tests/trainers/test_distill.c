@@ -13,6 +13,7 @@ static void test_resume(void)
     world_open(&w, BK_F32, 20, 8);
     check_resume(&w, "distill", NULL, OPTIONS(SHORT));
     check_resume(&w, "distill", NULL, OPTIONS("batch=10", "epochs=6", "teacher_epochs=0", "optimizer=adamw"));
+    check_resume(&w, "distill", NULL, OPTIONS("batch=10", "epochs=6", "teacher_epochs=0", "accumulate=3", "augment=dna"));
     struct bk_bundle *first = world_train(&w, "distill", OPTIONS(SHORT), NULL, NULL);
     world_enter_block_1(&w);
     check_resume(&w, "distill", first, OPTIONS("batch=10", "epochs=6", "teacher_epochs=3"));
@@ -41,6 +42,78 @@ static int count_prefix(const struct bk_bundle *b, const char *prefix, const str
         *same += same_entry(b, other, name, name);
     }
     return n;
+}
+
+static struct bk_bundle *state_after(struct world *w, const char *const *options, int iterations)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_progress p = { .struct_size = sizeof p };
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_TRAINER, "distill", options);
+    const struct bk_trainer_iface *t = bk_instance_iface(i);
+    struct bk_bundle *b;
+    BK_ASSERT_OK(t->begin(i->state, &w->env, NULL, &err));
+    for (int s = 0; s < iterations; s++)
+        BK_ASSERT_OK(t->advance(i->state, 0, &p, &err));
+    BK_ASSERT_OK(bk_bundle_new(&b, &err));
+    BK_ASSERT_OK(t->save(i->state, b, &err));
+    t->end(i->state);
+    bk_instance_close(w->f.instance[--w->f.n]);
+    return b;
+}
+
+/* Three batches of the same 20 images, in other orders, give the moments of Adam of one: the mean of their gradients along
+ * one path, and weight decay once. */
+static void test_accumulate(void)
+{
+    struct world w;
+    int n = 0;
+    world_open(&w, BK_F32, 20, 8);
+    w.data.alone = w.data.plain;                        /* the images as they are */
+    struct bk_bundle *one = state_after(&w, OPTIONS("batch=20", "teacher_epochs=0", "weight_decay=0.1"), 1);
+    struct bk_bundle *three = state_after(&w, OPTIONS("batch=20", "teacher_epochs=0", "weight_decay=0.1", "accumulate=3"), 3);
+    for (size_t i = 0; i < bk_bundle_count(one); i++) {
+        const struct bk_bundle_entry *a = bk_bundle_at(one, i), *b = bk_bundle_find(three, a->name);
+        size_t length = strlen(a->name);
+        double worst = 0, scale = 1e-3;
+        if (strncmp(a->name, "optim.", 6) || a->dtype != BK_F32 || strcmp(a->name + length - 2, ".m"))
+            continue;
+        CU_ASSERT_PTR_NOT_NULL_FATAL(b);
+        for (size_t k = 0; k < a->nbytes / sizeof(float); k++) {
+            scale = fmax(scale, fabs((double)((const float *)a->data)[k]));
+            worst = fmax(worst, fabs((double)((const float *)a->data)[k] - (double)((const float *)b->data)[k]));
+        }
+        CU_ASSERT(worst < 1e-4 * scale);
+        n++;
+    }
+    CU_ASSERT(n > 8);
+    bk_bundle_free(three);
+    bk_bundle_free(one);
+    world_close(&w);
+}
+
+/* DNA's images train another student, not another teacher, and the rater calibrates with what the artefact names. */
+static void test_dna_images(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct world w;
+    int n, same;
+    world_open(&w, BK_F32, 20, 8);
+    struct bk_bundle *plain = world_train(&w, "distill", OPTIONS("batch=10", "epochs=1", "teacher_epochs=1"), NULL, NULL);
+    struct bk_bundle *dna = world_train(&w, "distill", OPTIONS("batch=10", "epochs=1", "teacher_epochs=1", "augment=dna"), NULL, NULL);
+    n = count_prefix(dna, "teacher.", plain, &same);
+    CU_ASSERT_EQUAL(same, n);
+    n = count_prefix(dna, "student.", plain, &same);
+    CU_ASSERT(same < n);
+    struct bk_block_table with = world_rate(&w, "distill_loss", dna, OPTIONS("calib_images=20", "batch=8"));
+    BK_ASSERT_OK(bk_bundle_put_i64(dna, "augment", 1, &err));
+    struct bk_block_table without = world_rate(&w, "distill_loss", dna, OPTIONS("calib_images=20", "batch=8"));
+    CU_ASSERT_EQUAL_FATAL(with.n, without.n);
+    CU_ASSERT(memcmp(with.score, without.score, with.n * sizeof *with.score) != 0);
+    bk_block_table_release(&without);
+    bk_block_table_release(&with);
+    bk_bundle_free(dna);
+    bk_bundle_free(plain);
+    world_close(&w);
 }
 
 /* The teacher learns its labels in block 0 alone; its weights are those of block 0 in every artefact. */
@@ -168,6 +241,8 @@ static void test_refusals(void)
     refuse(&w, OPTIONS("teacher=pretrained", "teacher_arch=resnet20", "teacher_weights=/nowhere.safetensors"),
            "/nowhere.safetensors");
     refuse(&w, OPTIONS("lr=fast"), "lr 'fast'");
+    refuse(&w, OPTIONS("augment=DNA"), "augment");
+    refuse(&w, OPTIONS("batch=10", "epochs=1", "teacher_epochs=0", "accumulate=5"), "never fill accumulate = 5");
     refuse(&w, OPTIONS("teacher_arch=6:6:6"), "teacher '6:6:6'");
     refuse(&w, OPTIONS("teacher_arch=resnet20", "teacher_taps=[1,2]"), "teacher_taps names 2 units");
     world_enter_block_1(&w);
@@ -184,5 +259,5 @@ static void test_out_of_memory(void)
 }
 
 BK_SUITE({ "resume", test_resume }, { "no allocation", test_no_allocation }, { "teacher travels", test_teacher_travels },
-         { "pretrained", test_pretrained },
+         { "pretrained", test_pretrained }, { "accumulation", test_accumulate }, { "DNA's images", test_dna_images },
          { "student approaches", test_student_approaches }, { "bf16", test_bf16 }, { "out of memory", test_out_of_memory }, { "refusals", test_refusals })

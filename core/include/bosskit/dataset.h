@@ -145,6 +145,12 @@ enum bk_policy {
     BK_POLICY_AUTO,             /* AutoAugment's ImageNet policy, timm's "v0" */
 };
 
+enum bk_resample {
+    BK_RESAMPLE_BICUBIC = 0,
+    BK_RESAMPLE_BILINEAR,
+    BK_RESAMPLE_EITHER,         /* one of the two, an even chance for each image */
+};
+
 /** One pipeline: crop, flip, jitter, grey, blur, solarise, policy, normalise, erase. Arithmetic on 8 bits as Pillow's. */
 struct bk_augment {
     uint32_t crop;              /* enum bk_crop */
@@ -165,9 +171,13 @@ struct bk_augment {
     double erase;               /* probability of random erasing: a box of pixels becomes N(0,1) after normalising */
     double erase_area_min, erase_area_max;      /* of the box, as a share of the image */
     double erase_aspect;        /* log-uniform in [erase_aspect, 1 / erase_aspect] */
+    int32_t erase_tries;        /* boxes that are drawn until one fits; 0: 10 */
+    int32_t erase_even;         /* 1: the aspect is uniform, not log-uniform */
+    uint32_t resample;          /* enum bk_resample, of BK_CROP_RESIZED */
+    uint32_t reserved;
 };
 
-/** Named pipelines: "cifar" (pad 4, flip), "imagenet_1", "imagenet_2" (released), "byol_1", "byol_2", "center", "none". */
+/** Named pipelines: "cifar" (pad 4, flip), "imagenet_1", "imagenet_2" (released), "byol_1", "byol_2", "dna" (distillation's), "center", "none". */
 BK_API int bk_augment_named(const char *name, int32_t size, struct bk_augment *out,
                             struct bk_error *err) BK_MUST_USE;
 

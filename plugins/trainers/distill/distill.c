@@ -4,8 +4,9 @@
  *
  *   L = mean over elements of (Y' - Y)^2,
  *
- * along one random path a step. The teacher's norms use the statistics of the batch. Adam, a rate for each block,
- * multiplied by lr_decay every epoch, the first included (released code). An operation that no path of the step uses is
+ * along one random path an update. The teacher's norms use the statistics of the batch. Adam, a rate for each block,
+ * multiplied by lr_decay every epoch, the first included (released code). Batches that are accumulated to an update share
+ * its path and have statistics of their own, as processes that share the work do: the release has 8 of 64 images. An operation that no path of the step uses is
  * not touched by Adam, neither by its moments nor by its decay; the released code moves it on.
  *
  * A teacher without published weights is trained here, on the labels, as the first part of block 0 (SGD with Nesterov
@@ -33,9 +34,9 @@ enum { OPTIMIZER_ADAM = 1, OPTIMIZER_ADAMW = 2 };
 
 struct distill {
     /* options */
-    int64_t epochs, batch, paths, teacher_epochs;
+    int64_t epochs, batch, accumulate, paths, teacher_epochs;
     double lr_decay, weight_decay, teacher_lr, teacher_weight_decay;
-    int32_t teacher, optimizer, compare;
+    int32_t teacher, optimizer, compare, augment;
     const char *lr_text, *teacher_arch, *teacher_weights;
     struct bk_ints teacher_taps;
 
@@ -57,6 +58,7 @@ static const struct bk_choice compares[] = { { "auto", COMPARE_AUTO },
                                              { "map", COMPARE_MAP },
                                              { "pooled", COMPARE_POOLED },
                                              { NULL, 0 } };
+static const struct bk_choice augments[] = { { "standard", AUGMENT_STANDARD }, { "dna", AUGMENT_DNA }, { NULL, 0 } };
 
 /* clang-format off */
 static const struct bk_opt options[] = {
@@ -69,7 +71,9 @@ static const struct bk_opt options[] = {
     BK_REAL("teacher_weight_decay", struct distill, teacher_weight_decay, 5e-4, 0, 1, "", "of the teacher's kernels"),
     BK_INT ("epochs",          struct distill, epochs,          20,   1, 100000, "epochs", "passes over the training split a block"),
     BK_INT ("batch",           struct distill, batch,           64,   2, 65536,  "images", "images an iteration"),
+    BK_INT ("accumulate",      struct distill, accumulate,      1,    1, 65536,  "iterations", "iterations an update, with the same paths (effective batch = batch * accumulate)"),
     BK_INT ("paths",           struct distill, paths,           1,    1, BK_MAX_SAMPLED, "paths", "paths an iteration; their gradients are added"),
+    BK_ENUM("augment",         struct distill, augment,         AUGMENT_STANDARD, augments, "the student's images: as in stand-alone training, or DNA's (resized crop, colour jitter, erasing); ratings recalibrate with the same"),
     BK_TEXT("lr",              struct distill, lr_text,         "0.002,0.005,0.005,0.005,0.005,0.002", "learning rate of each block; the last one holds for those after it"),
     BK_REAL("lr_decay",        struct distill, lr_decay,        0.9,  0, 1,      "", "epoch e (from 0) uses lr * lr_decay^(e + 1)"),
     BK_ENUM("optimizer",       struct distill, optimizer,       OPTIMIZER_ADAM, optimizers, "weight decay in the gradient (adam) or apart from it (adamw)"),
@@ -130,7 +134,7 @@ static int upload(const struct distill *t, const struct bk_batch *batch, struct 
 static int add_gradient(struct distill *t, struct bk_tensor *loss, struct bk_error *err)
 {
     BK_TRY(bk_training_add_loss(&t->run, loss, err));
-    return bk_tape_backward(t->run.tape, loss, 1, err);
+    return bk_tape_backward(t->run.tape, loss, 1. / (double)t->run.accumulate, err);
 }
 
 static int teacher_iteration(void *state, const struct bk_batch *batch, struct bk_error *err)
@@ -189,12 +193,13 @@ static int student_iteration(void *state, const struct bk_batch *batch, struct b
     struct bk_path path[BK_MAX_SAMPLED];
     struct bk_tensor *images, *x, *y;
     int32_t n;
-    BK_TRY(bk_training_paths(&t->run, t->run.step, t->paths, path, &n, err));
+    BK_TRY(bk_training_paths(&t->run, t->run.step / t->accumulate, t->paths, path, &n, err));
     BK_TRY(upload(t, batch, &images, err));
     BK_TRY(distilled_features(&t->d, &f, images, &x, &y, err));
     for (int32_t p = 0; p < n; p++)
         BK_TRY(path_gradient(t, &path[p], x ? x : images, y, err));
-    return t->optimizer == OPTIMIZER_ADAM && t->weight_decay > 0 ? decay_gradients(t, err) : BK_OK;
+    bool update = (t->run.step + 1) % t->accumulate == 0;
+    return update && t->optimizer == OPTIMIZER_ADAM && t->weight_decay > 0 ? decay_gradients(t, err) : BK_OK;
 }
 
 static double student_rate(const void *state, int64_t i)
@@ -205,17 +210,19 @@ static double student_rate(const void *state, int64_t i)
 
 /* ---- phases ----------------------------------------------------------------------------------------------- */
 
-static struct bk_loader_config training_images(const struct distill *t)
+static int training_images(const struct distill *t, bool teaching, struct bk_loader_config *c, struct bk_error *err)
 {
     const struct bk_data *data = t->env->data;
-    return (struct bk_loader_config){ .split = &data->train, .batch = (int32_t)t->batch, .n_views = 1,
-                                      .view = { data->alone } };
+    *c = (struct bk_loader_config){ .split = &data->train, .batch = (int32_t)t->batch, .n_views = 1,
+                                    .view = { data->alone } };
+    return teaching ? BK_OK : distilled_view(&t->d, data, &c->view[0], err);
 }
 
 /* Either phase is a training of its own. */
 static int start(struct distill *t, bool teaching, struct bk_error *err)
 {
-    struct bk_training_config c = { .loader = training_images(t), .accumulate = 1 };
+    struct bk_training_config c = { .accumulate = teaching ? 1 : t->accumulate };
+    BK_TRY(training_images(t, teaching, &c.loader, err));
     bk_training_end(&t->run);
     BK_TRY(bk_training_begin(&t->run, t->env, t->host, err));
     BK_TRY(teacher_train(&t->d.teacher, teaching, err));
@@ -284,7 +291,8 @@ static int open_networks(struct distill *t, const struct bk_bundle *previous, st
     struct distilled_config c = { .teacher = t->teacher_arch,
                                   .n_classes = here || of_space ? env->data->info.n_classes : 0,
                                   .taps = t->teacher_taps,
-                                  .compare = t->compare };
+                                  .compare = t->compare,
+                                  .augment = t->augment };
     BK_TRY(distilled_open(&t->d, env, &c, err));
     BK_TRY(bk_weights_init(t->d.student, env->seed, err));
     BK_TRY(bk_weights_train_blocks(t->d.student, env->block, env->block, err));
@@ -371,7 +379,7 @@ static const struct bk_plugin plugin = {
     .name = "distill",
     .version = "1.0.0",
     .summary = "supervised: every block learns to give a teacher's features (DNA)",
-    .help = "Use it with sampler uniform and rater distill_loss. Defaults are DNA's; its batch is 8 times 64.",
+    .help = "Use it with sampler uniform and rater distill_loss. Defaults are DNA's; its batch is 8 times 64 (accumulate = 8), its augment is dna.",
     .source_digest = BK_SOURCE_DIGEST,
     .options = options,
     .state_size = sizeof(struct distill),

@@ -212,9 +212,9 @@ static int run_passes(struct rating *r, struct bk_error *err)
                             .split = &data->train,
                             .batch = (int32_t)r->options->calib_images,
                             .n_views = 1,
-                            .view = { data->alone },
                             .shuffle = true,
                             .max_batches = 1 };
+    BK_TRY(distilled_view(&r->d, data, &pass.view[0], err));
     BK_TRY(bk_pass_run(&pass, calibrate, r, NULL, err));
     pass.split = &data->val;
     pass.batch = (int32_t)r->options->batch;

@@ -32,7 +32,7 @@ static int open_networks(struct distilled *d, const struct bk_env *env, const st
 int distilled_open(struct distilled *d, const struct bk_env *env, const struct distilled_config *c, struct bk_error *err)
 {
     *d = (struct distilled){ .space = env->space, .block = env->block, .entry = env->entry, .net = BK_NET_INIT,
-                             .compare = c->compare };
+                             .compare = c->compare, .augment = c->augment };
     int rc = open_networks(d, env, c, err);
     if (rc)
         distilled_release(d);
@@ -86,6 +86,7 @@ int distilled_save(const struct distilled *d, struct bk_bundle *out, struct bk_e
     BK_TRY(bk_bundle_put_i64(out, "block", d->block, err));
     BK_TRY(bk_bundle_put_i64(out, "entry", d->entry, err));
     BK_TRY(bk_bundle_put_i64(out, "compare", d->compare, err));
+    BK_TRY(bk_bundle_put_i64(out, "augment", d->augment, err));
     BK_TRY(bk_bundle_put_i64(out, "teacher_classes", d->teacher.n_classes, err));
     return bk_bundle_put(out, "taps", BK_I32, 1, &n_blocks, d->teacher.tap, err);
 }
@@ -124,25 +125,27 @@ int distilled_load_teacher(struct distilled *d, const struct bk_bundle *previous
 static int read_config(const struct bk_bundle *b, int32_t n_blocks, struct distilled_config *c,
                        int64_t tap[BK_MAX_BLOCKS], struct bk_error *err)
 {
-    int64_t n_classes, compare;
+    int64_t n_classes, compare, augment;
     BK_TRY(check_method(b, err));
     BK_TRY(bk_bundle_i64(b, "teacher_classes", &n_classes, err));
     BK_TRY(bk_bundle_i64(b, "compare", &compare, err));
+    BK_TRY(bk_bundle_i64(b, "augment", &augment, err));
     const struct bk_bundle_entry *e = bk_bundle_find(b, "taps");
-    if (n_classes < 0 || n_classes > INT32_MAX || compare < COMPARE_AUTO || compare > COMPARE_POOLED || !e ||
-        e->dtype != BK_I32 || e->rank != 1 || e->dim[0] != n_blocks)
+    if (n_classes < 0 || n_classes > INT32_MAX || compare < COMPARE_AUTO || compare > COMPARE_POOLED ||
+        augment < AUGMENT_STANDARD || augment > AUGMENT_DNA || !e || e->dtype != BK_I32 || e->rank != 1 || e->dim[0] != n_blocks)
         return bk_fail(err, BK_EDATA, "the trainer's artefact does not describe its teacher");
     for (int32_t k = 0; k < n_blocks; k++)
         tap[k] = ((const int32_t *)e->data)[k];
     *c = (struct distilled_config){ .teacher = bk_bundle_text(b, "teacher"), .n_classes = (int32_t)n_classes,
-                                    .taps = { tap, n_blocks }, .compare = (int32_t)compare };
+                                    .taps = { tap, n_blocks }, .compare = (int32_t)compare,
+                                    .augment = (int32_t)augment };
     return BK_OK;
 }
 
 int distilled_open_trained(struct distilled *d, const struct bk_env *env, const struct bk_bundle *trained,
                            struct bk_error *err)
 {
-    struct distilled_config c;
+    struct distilled_config c = { 0 };
     int64_t tap[BK_MAX_BLOCKS];
     BK_TRY(read_config(trained, env->space->info.n_blocks, &c, tap, err));
     if (!teacher_net_exists(c.teacher))
@@ -152,6 +155,19 @@ int distilled_open_trained(struct distilled *d, const struct bk_env *env, const 
     if (rc)
         distilled_release(d);
     return rc;
+}
+
+/* ---- images --------------------------------------------------------------------------------------------------- */
+
+int distilled_view(const struct distilled *d, const struct bk_data *data, struct bk_augment *out, struct bk_error *err)
+{
+    *out = data->alone;
+    if (d->augment == AUGMENT_STANDARD)
+        return BK_OK;
+    BK_TRY(bk_augment_named("dna", data->alone.size, out, err));
+    memcpy(out->mean, data->alone.mean, sizeof out->mean);
+    memcpy(out->std, data->alone.std, sizeof out->std);
+    return BK_OK;
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------- */

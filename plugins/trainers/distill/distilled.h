@@ -15,7 +15,7 @@
  * slots of the student, learned with the block. What a path ends with is a function of the entry of the next block.
  *
  * Artefact (a bundle): "student.<slot>" of the block, "teacher.<slot>", text "method" = "distill", "teacher", integers
- * "block", "entry", "compare", "teacher_classes", i32 "taps".
+ * "block", "entry", "compare", "augment", "teacher_classes", i32 "taps".
  */
 #ifndef BOSSKIT_DISTILLED_H
 #define BOSSKIT_DISTILLED_H
@@ -23,6 +23,7 @@
 #include "teacher.h"
 
 enum { COMPARE_AUTO = 1, COMPARE_MAP = 2, COMPARE_POOLED = 3 };
+enum { AUGMENT_STANDARD = 1, AUGMENT_DNA = 2 };
 enum { DISTILLED_MAX_EXITS = 64 };
 
 /* What paths that lead to one entry of the next block end with. */
@@ -40,6 +41,7 @@ struct distilled {
     struct bk_net net;                  /* the supernet's slots, then the linear maps */
     int32_t n_supernet;                 /* slots of the supernet */
     struct bk_weights *student;
+    int32_t augment;
     int32_t compare;
     bool pooled;                        /* means over positions are compared */
     int64_t x_dim[3], y_dim[3];         /* the teacher's features in front of the block and behind it */
@@ -53,7 +55,7 @@ struct distilled_config {
     const char *teacher;
     int32_t n_classes;                  /* of the teacher; 0: without classifier */
     struct bk_ints taps;
-    int32_t compare;
+    int32_t compare, augment;
 };
 
 /* Both networks for env->block, weights zeroed. */
@@ -86,6 +88,9 @@ int distilled_output(const struct distilled *d, struct bk_forward *f, const stru
 int distilled_target(const struct distilled *d, struct bk_tape *tape, const struct distilled_exit *e, struct bk_tensor *y,
                      struct bk_tensor **target, struct bk_error *err);
 const struct distilled_exit *distilled_exit_of(const struct distilled *d, const struct bk_path *path);
+
+/* The student's training images, normalised as for stand-alone training. */
+int distilled_view(const struct distilled *d, const struct bk_data *data, struct bk_augment *out, struct bk_error *err);
 
 /* distilled_probe.c: fill shapes and append the linear maps to the net; the teacher is open, d->net holds the supernet. */
 int distilled_probe(struct distilled *d, const struct bk_env *env, struct bk_error *err);
