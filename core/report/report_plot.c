@@ -1,5 +1,5 @@
 /*
- * A scatter plot as SVG: truth to the right, rating upwards, one dot an architecture, correlations in the corner. The
+ * A scatter plot as SVG: truth to the right, rating upwards, one dot an architecture, correlations above. The
  * file is self-contained and the same for the same points. Many points are drawn as a few paths, darker where they are dense.
  */
 #include "report/report.h"
@@ -9,15 +9,16 @@
 #include <string.h>
 
 #define W 480.0
-#define H 400.0
+#define H 416.0
 #define LEFT 70.0
 #define RIGHT 15.0
-#define TOP 30.0
+#define TOP 46.0
 #define BOTTOM 50.0
 #define SQUARE 5.0              /* of the density */
 #define N_SQUARES 96            /* W / SQUARE */
 #define N_LEVELS 6
 #define FEW 500                 /* points drawn one by one */
+#define LONG_NAME 52            /* characters that fit in the full size */
 
 void bk__report_escape(struct bk_text *out, const char *s)
 {
@@ -195,10 +196,11 @@ static void add_caption(struct bk_text *out, const struct bk_report_entry *e)
     bk__report_number(e->corr.kendall_tau, 3, tau);
     bk__report_number(e->corr.spearman_rho, 3, rho);
     bk__report_number(e->corr.pearson_r, 3, r);
-    bk_text_addf(out, "<text x=\"%.1f\" y=\"18\" font-weight=\"bold\">", LEFT);
+    size_t length = strlen(e->name);
+    bk_text_addf(out, "<text x=\"%.1f\" y=\"18\" font-weight=\"bold\" font-size=\"%.1f\">", LEFT,
+                 length > LONG_NAME ? 12. * LONG_NAME / (double)length : 12.);
     bk__report_escape(out, e->name);
-    bk_text_addf(out, "</text>\n<text x=\"%.1f\" y=\"18\" text-anchor=\"end\">tau %s, rho %s, R %s, N %zu</text>\n",
-                 W - RIGHT, tau, rho, r, e->n);
+    bk_text_addf(out, "</text>\n<text x=\"%.1f\" y=\"36\">tau %s, rho %s, R %s, N %zu</text>\n", LEFT, tau, rho, r, e->n);
     bk_text_addf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">truth</text>\n", (LEFT + W - RIGHT) / 2, H - 12);
     bk_text_addf(out, "<text transform=\"translate(16 %.1f) rotate(-90)\" text-anchor=\"middle\">rating%s</text>\n",
                  (TOP + H - BOTTOM) / 2, e->better && strcmp(e->better, "lower") == 0 ? " (sign turned)" : "");

@@ -259,8 +259,10 @@ static void test_pictures(void)
         CU_ASSERT_EQUAL(count(svg, "<svg"), 1);
         CU_ASSERT(has(svg, "</svg>\n"));
         CU_ASSERT(!strstr(svg, "nan") && !strstr(svg, "inf"));
-        if (i == 0)
+        if (i == 0) {
             CU_ASSERT_EQUAL(count(svg, "<circle"), 3 + 1);      /* three points, a ring around the found one */
+            CU_ASSERT(has(svg, "y=\"36\">tau "));               /* below the name, however long it is */
+        }
         if (i == 1)
             CU_ASSERT_EQUAL(count(svg, "<circle"), 3 * 2);
         if (i == 2) {
