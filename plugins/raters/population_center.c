@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { PREDICTOR_CALIBRATED = 1, PREDICTOR_IDENTITY = 2 };
-enum { CALIB_BOTH = 1, CALIB_LAST = 2 };
+enum { CALIB_BOTH = 1, CALIB_LAST = 2, CALIB_FIRST = 3 };
 enum { TARGET = 0, ONLINE = 1 };
 
 struct rater {
@@ -29,12 +29,12 @@ struct rater {
 static const struct bk_choice predictor_bns[] = { { "calibrated", PREDICTOR_CALIBRATED },
                                                   { "identity", PREDICTOR_IDENTITY },
                                                   { NULL, 0 } };
-static const struct bk_choice calib_views[] = { { "both", CALIB_BOTH }, { "last", CALIB_LAST }, { NULL, 0 } };
+static const struct bk_choice calib_views[] = { { "both", CALIB_BOTH }, { "last", CALIB_LAST }, { "first", CALIB_FIRST }, { NULL, 0 } };
 
 /* clang-format off */
 static const struct bk_opt options[] = {
     BK_ENUM("predictor_bn",     struct rater, predictor_bn,     PREDICTOR_CALIBRATED, predictor_bns, "recalibrate the predictor's norm for every path, or mean 0 and variance 1 (release)"),
-    BK_ENUM("bn_calib_views",   struct rater, bn_calib_views,   CALIB_BOTH, calib_views, "statistics averaged over both views, or of the last one (release)"),
+    BK_ENUM("bn_calib_views",   struct rater, bn_calib_views,   CALIB_BOTH, calib_views, "statistics averaged over both views, or of the second one (release on CIFAR), or of the first one (release on ImageNet, whose two calibration views both come from pipeline 1)"),
     BK_BOOL("centre_normalise", struct rater, centre_normalise, false, "normalise projections before averaging them into the centre (as in training)"),
     BK_INT ("calib_images",     struct rater, calib_images,     256, 2, 65536, "images", "training images that recalibrate batch norms"),
     BK_INT ("batch",            struct rater, batch,            256, 1, 65536, "images", "validation images at once; each batch weighs the same"),
@@ -111,6 +111,8 @@ static int calibrate(void *user, const struct bk_batch *batch, struct bk_tensor 
     struct rating *r = user;
     (void)batch;
     BK_TRY(bk_traverse_calibrate(r->paths, image[0], 1, calibrate_heads, r, err));
+    if (r->options->bn_calib_views == CALIB_FIRST)
+        return BK_OK;
     return bk_traverse_calibrate(r->paths, image[1], r->options->bn_calib_views == CALIB_BOTH ? 0.5 : 1, calibrate_heads,
                                  r, err);
 }

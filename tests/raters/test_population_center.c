@@ -29,7 +29,8 @@ struct plain {
     struct world *w;
     struct bk_siamese net;
     struct bk_tape *tape;
-    bool identity, last, normalise;
+    bool identity, normalise;
+    const char *views;          /* option bn_calib_views */
 };
 
 static void project(struct plain *x, struct bk_weights *w, const struct bk_path *path, const float *pixels, int n,
@@ -65,8 +66,8 @@ static void recalibrate(struct plain *x, const struct bk_path *path)
     struct bk_batch b;
     BK_ASSERT_OK(bk_loader_new(&c, &loader, &err));
     BK_ASSERT_OK(bk_loader_next(loader, &b, &err));
-    for (int v = 0; v < 2; v++) {
-        double momentum = v == 1 && !x->last ? 0.5 : 1;
+    for (int v = 0; v < (strcmp(x->views, "first") ? 2 : 1); v++) {
+        double momentum = v == 1 && !strcmp(x->views, "both") ? 0.5 : 1;
         project(x, x->net.target, path, b.view[v], b.n, false, BK_NORM_BATCH, momentum, NULL);
         project(x, x->net.online, path, b.view[v], b.n, !x->identity, BK_NORM_BATCH, momentum, NULL);
     }
@@ -122,13 +123,15 @@ static void plain_ratings(struct plain *x, const struct bk_path *path, size_t n,
     bk_loader_free(loader);
 }
 
-static void check_against_plain(struct world *w, const struct bk_bundle *trained, bool identity, bool last, bool normalise)
+static void check_against_plain(struct world *w, const struct bk_bundle *trained, bool identity, const char *views, bool normalise)
 {
     struct bk_error err = BK_ERROR_INIT;
-    struct plain x = { .w = w, .identity = identity, .last = last, .normalise = normalise };
+    struct plain x = { .w = w, .identity = identity, .views = views, .normalise = normalise };
+    char views_option[40];
     double wanted[MAX_PATHS];
+    snprintf(views_option, sizeof views_option, "bn_calib_views=%s", views);
     struct bk_block_table t = rate(w, trained, OPTIONS("calib_images=8", "batch=6", identity ? "predictor_bn=identity" : "predictor_bn=calibrated",
-                                                       last ? "bn_calib_views=last" : "bn_calib_views=both",
+                                                       views_option,
                                                        normalise ? "centre_normalise=true" : "centre_normalise=false"));
     BK_ASSERT_OK(bk_siamese_open(&x.net, w->device, BK_F64, &w->space, w->env.block, trained, &err));
     BK_ASSERT_OK(bk_tape_new(w->device, &x.tape, &err));
@@ -152,9 +155,10 @@ static void test_definition_of_first_block(void)
     struct world w;
     world_open(&w, BK_F64, 20, 14);
     struct bk_bundle *trained = world_train(&w, "ensemble_bootstrap", OPTIONS(TRAINING, "lr=4.0"), NULL, NULL);
-    check_against_plain(&w, trained, false, false, false);
-    check_against_plain(&w, trained, true, true, false);
-    check_against_plain(&w, trained, false, true, true);
+    check_against_plain(&w, trained, false, "both", false);
+    check_against_plain(&w, trained, true, "last", false);
+    check_against_plain(&w, trained, true, "first", false);
+    check_against_plain(&w, trained, false, "last", true);
     bk_bundle_free(trained);
     world_close(&w);
 }
@@ -164,9 +168,10 @@ static void test_definition_behind_a_prefix(void)
     struct world w;
     world_open(&w, BK_F64, 20, 14);
     struct bk_bundle *trained = train_two(&w);
-    check_against_plain(&w, trained, true, true, false);
-    check_against_plain(&w, trained, false, false, false);
-    check_against_plain(&w, trained, false, true, true);
+    check_against_plain(&w, trained, true, "last", false);
+    check_against_plain(&w, trained, true, "first", false);
+    check_against_plain(&w, trained, false, "both", false);
+    check_against_plain(&w, trained, false, "last", true);
     bk_bundle_free(trained);
     world_close(&w);
 }
@@ -196,7 +201,7 @@ static void test_part_of_a_block(void)
     CU_ASSERT_EQUAL(rate_part(&w, trained, turned, 4, score), BK_OK);
     CU_ASSERT(score[0] == all.score[3] && score[1] == all.score[1] && score[2] == all.score[2] && score[3] == all.score[0]);
 
-    struct plain x = { .w = &w };
+    struct plain x = { .w = &w, .views = "both" };
     BK_ASSERT_OK(bk_siamese_open(&x.net, w.device, BK_F64, &w.space, w.env.block, trained, &err));
     BK_ASSERT_OK(bk_tape_new(w.device, &x.tape, &err));
     bk_tape_set_recording(x.tape, false);
