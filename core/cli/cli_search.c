@@ -33,7 +33,7 @@ static const struct bk__cli_opt options[] = {
 struct search {
     int64_t seed, classes;
     double offset;
-    bool higher, json;
+    bool higher, json, timed;   /* timed: the searcher was given latencies */
     const char *searcher;
     struct bk_registry *registry;
     struct bk_instance *instance;
@@ -108,27 +108,33 @@ static int solve(const struct search *s, const struct bk_value *group, struct bk
 }
 
 static void add_text_row(struct search *s, const char *key, const char *value, const char *arch, double total,
-                         const struct bk_cost *c)
+                         const struct bk_found *found)
 {
+    const struct bk_cost *c = found ? &found->cost : NULL;
     const char *counter = s->space.info.counter ? s->space.info.counter : "counter";
     char first[MAX_VALUE + 2] = "";
 
     if (!s->n_rows) {
         snprintf(first, sizeof first, "%s", key);
-        bk_text_addf(&s->text, "%-*s%-32s  %12s  %12s  %14s  %14s\n", *key ? 14 : 0, first, "architecture", "total",
-                     "parameters", "MACs", counter);
+        bk_text_addf(&s->text, "%-*s%-32s  %12s  %12s  %14s  %14s%s\n", *key ? 14 : 0, first, "architecture", "total",
+                     "parameters", "MACs", counter, s->timed ? "    latency ms" : "");
     }
     snprintf(first, sizeof first, "%s", value);
     bk_text_addf(&s->text, "%-*s", *key ? 14 : 0, first);
-    if (c)
-        bk_text_addf(&s->text, "%-32s  %12.6f  %12.0f  %14.0f  %14.0f\n", arch, total, c->params, c->macs, c->counter);
-    else
+    if (!c) {
         bk_text_add(&s->text, "none\n");
+        return;
+    }
+    bk_text_addf(&s->text, "%-32s  %12.6f  %12.0f  %14.0f  %14.0f", arch, total, c->params, c->macs, c->counter);
+    if (s->timed)
+        bk_text_addf(&s->text, "  %12.4f", found->extra);
+    bk_text_add(&s->text, "\n");
 }
 
 static void add_json_row(struct search *s, const char *key, const char *value, const char *arch, double total,
-                         const struct bk_cost *c)
+                         const struct bk_found *found)
 {
+    const struct bk_cost *c = found ? &found->cost : NULL;
     struct bk_text *t = &s->text;
 
     bk_text_add(t, s->n_rows ? ",\n {" : "[\n {");
@@ -143,7 +149,12 @@ static void add_json_row(struct search *s, const char *key, const char *value, c
         bk__cli_json_text(t, arch);
         bk_text_add(t, ", \"total\": ");
         bk__cli_json_real(t, total);
-        bk_text_addf(t, ", \"params\": %.0f, \"macs\": %.0f, \"counter\": %.0f}", c->params, c->macs, c->counter);
+        bk_text_addf(t, ", \"params\": %.0f, \"macs\": %.0f, \"counter\": %.0f", c->params, c->macs, c->counter);
+        if (s->timed) {
+            bk_text_add(t, ", \"latency\": ");
+            bk__cli_json_real(t, found->extra);
+        }
+        bk_text_add(t, "}");
     } else {
         bk_text_add(t, "null}");
     }
@@ -163,7 +174,7 @@ static int add_row(struct search *s, const struct bk_value *group, const char *k
         BK_TRY(bk_space_format(&s->space, &found.arch, arch, sizeof arch, err));
         total = found.score + s->offset * s->space.info.n_blocks;
     }
-    (s->json ? add_json_row : add_text_row)(s, key, value, arch, total, rc ? NULL : &found.cost);
+    (s->json ? add_json_row : add_text_row)(s, key, value, arch, total, rc ? NULL : &found);
     s->n_rows++;
     return BK_OK;
 }
@@ -199,6 +210,7 @@ static int run(const struct bk__cli_args *args, struct search *s, struct bk_erro
 
     BK_TRY(read_all(args, s, err));
     int rc = bk__cli_options(args, "set", &group, err);
+    s->timed = group && bk_value_find(group, "latency");
     if (!rc)
         rc = list ? sweep(s, group, list, err) : add_row(s, group, "", "", err);
     bk_value_free(group);

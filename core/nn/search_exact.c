@@ -1,6 +1,6 @@
 /*
- * nn/search_exact.c: the best architecture of a whole space by summed block scores, exactly, under limits on parameters
- * and multiply-accumulates.
+ * nn/search_exact.c: the best architecture of a whole space by summed block scores, exactly, under limits on parameters,
+ * multiply-accumulates and a cost of the searcher's own.
  *
  * Scores and costs add up over blocks, and what one block does to the next is its exit alone. So partial architectures
  * are extended block by block, and of those that leave a block through the same exit only the non-dominated ones in
@@ -12,10 +12,11 @@
 #include <bosskit/method.h>
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_COSTS = 3, COMPACT_AT = 1 << 18 };
+enum { EXTRA = 3, N_COSTS = 4, COMPACT_AT = 1 << 18 };
 
 /* A partial architecture: blocks 0..k-1. `loss` is the score, negated where higher is better. */
 struct part {
@@ -162,6 +163,26 @@ static void add_cost(struct part *p, const struct bk_cost *c)
     p->cost[2] += c->counter;
 }
 
+static bool has_extra(const struct bk_search_task *t)
+{
+    return t->struct_size >= offsetof(struct bk_search_task, max_extra) + sizeof t->max_extra && t->extra;
+}
+
+/* The task's own cost of a path; 0 without one. */
+static int extra_cost(const struct search *s, int32_t block, int32_t entry, const struct bk_path *path, double *out)
+{
+    const struct bk_search_task *t = s->task;
+    *out = 0;
+    if (!has_extra(t))
+        return BK_OK;
+    BK_TRY(t->extra(t->extra_user, block, entry, path, out, s->err));
+    if (isfinite(*out) && *out >= 0)
+        return BK_OK;
+    char text[BK_MAX_LAYERS + 1];
+    bk_path_format(path, text);
+    return bk_fail(s->err, BK_ENUMERIC, "the cost %g of path '%s' of block %d is not a number >= 0", *out, text, (int)block);
+}
+
 /* ---- blocks -------------------------------------------------------------------------------------------- */
 
 /* Extend the parts [first, end) of block's front, which share an entry, by one path of the block. */
@@ -172,7 +193,9 @@ static int extend_by(struct search *s, int32_t block, size_t first, size_t end, 
     int32_t entry = from->at[first].entry;
     int32_t exit = space->iface->exit(space->state, block, entry, path);
     struct bk_cost cost;
+    double extra;
     BK_TRY(space->iface->cost(space->state, block, entry, path, s->task->n_classes, &cost, s->err));
+    BK_TRY(extra_cost(s, block, entry, path, &extra));
     for (size_t i = first; i < end; i++) {
         struct part p = from->at[i];
         p.loss += loss;
@@ -181,6 +204,7 @@ static int extend_by(struct search *s, int32_t block, size_t first, size_t end, 
         p.order = s->order++;
         p.path = *path;
         add_cost(&p, &cost);
+        p.cost[EXTRA] += extra;
         if (is_within(s, &p))
             BK_TRY(add_part(s, &s->front[block + 1], &p));
     }
@@ -239,11 +263,11 @@ static int pick(struct search *s, struct part *best)
     return any ? BK_OK : bk_fail(s->err, BK_ENOTFOUND, "no architecture of space '%s' satisfies the limits", space->name);
 }
 
-static void set_limits(struct search *s, const double limit[N_COSTS])
+static void set_limits(struct search *s, const double limit[EXTRA])
 {
     for (int c = 0; c < N_COSTS; c++) {
-        s->limit[c] = limit[c];
-        if (isfinite(limit[c]))
+        s->limit[c] = c < EXTRA ? limit[c] : has_extra(s->task) ? s->task->max_extra : INFINITY;
+        if (isfinite(s->limit[c]))
             s->limited[s->n_limited++] = c;
     }
 }
@@ -265,6 +289,7 @@ static int run(struct search *s, struct bk_found *out)
     out->arch.n_blocks = (uint32_t)n_blocks;
     out->score = task->better == BK_HIGHER_IS_BETTER ? -best.loss : best.loss;
     out->cost = (struct bk_cost){ best.cost[0], best.cost[1], best.cost[2] };
+    out->extra = best.cost[EXTRA];
     for (int32_t k = n_blocks; k > 0; k--) {
         out->arch.block[k - 1] = best.path;
         best = s->front[k - 1].at[best.before];

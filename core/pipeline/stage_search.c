@@ -144,8 +144,8 @@ static int write_found(const struct bk_stage_job *job, const struct bk_found *f,
     struct bk_text path = BK_TEXT_INIT;
     char arch[512];
     BK_TRY(bk_space_format(&job->row->space, &f->arch, arch, sizeof arch, err));
-    json_t *o = json_pack("{s:s,s:f,s:f,s:f,s:f}", "arch", arch, "score", f->score, "params", f->cost.params, "macs",
-                          f->cost.macs, "counter", f->cost.counter);
+    json_t *o = json_pack("{s:s,s:f,s:f,s:f,s:f,s:f}", "arch", arch, "score", f->score, "params", f->cost.params, "macs",
+                          f->cost.macs, "counter", f->cost.counter, "extra", f->extra);
     char *text = o ? json_dumps(o, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     int rc = text ? BK_OK : bk_fail(err, BK_ENUMERIC, "the architecture that was found has no finite score or cost");
     bk_text_addf(&path, "%s/found.json", job->dir);

@@ -54,6 +54,45 @@ static void test_released_ratings(void)
     bk_free(error);
 }
 
+/* Every path takes 1 ms: architectures of three blocks take 3 ms and what they have in common. */
+static void test_latency(void)
+{
+    char dir[400], file[500], option[500];
+    const char *const text[] = { "--set", option, "--set", "latency_base=0.25", NULL };
+    const char *const json[] = { "--set", option, "--sweep", "max_latency=2,4", "--json", NULL };
+    struct bk_error err = BK_ERROR_INIT;
+    char *out, *error;
+    if (!have_data())
+        BK_SKIP("no released files under BK_TEST_DATA");
+    snprintf(dir, sizeof dir, "%s/cli-latency-%d", bk_test_env("BK_TEST_BINARY"), (int)getpid());
+    snprintf(option, sizeof option, "latency=%s", dir);
+    BK_ASSERT_OK(bk_make_dirs(dir, &err));
+    for (int k = 0; k < 3; k++) {
+        snprintf(file, sizeof file, "%s/latency_%d.csv", dir, k);
+        FILE *f = fopen(file, "w");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+        fprintf(f, "path,score\n");
+        for (int i = 0; i < (k < 2 ? 64 : 8); i++)
+            fprintf(f, k < 2 ? "%02o,1\n" : "%o,1\n", (unsigned)i);
+        fclose(f);
+    }
+    CU_ASSERT_EQUAL(search("nats_ss", "nats_sss", 3, text, &out, &error), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(out, "latency ms"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out, "64:40:48:64:56"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out, "3.2500"));
+    bk_free(out);
+    bk_free(error);
+    CU_ASSERT_EQUAL(search("nats_ss", "nats_sss", 3, json, &out, &error), 0);
+    json_t *root = json_loads(out, 0, NULL);
+    CU_ASSERT_EQUAL_FATAL(json_array_size(root), 2);
+    CU_ASSERT(json_is_null(json_object_get(json_array_get(root, 0), "arch")));
+    CU_ASSERT_EQUAL(json_number_value(json_object_get(json_array_get(root, 1), "latency")), 3);
+    json_decref(root);
+    bk_free(out);
+    bk_free(error);
+    BK_ASSERT_OK(bk_remove_tree(dir, &err));
+}
+
 static void test_sweep(void)
 {
     static const char *const more[] = { "--sweep", "max_counter=100e6,330e6,475e6", "--classes", "1000", "--json", NULL };
@@ -136,4 +175,4 @@ static void test_faults(void)
     }
 }
 
-BK_SUITE({ "released ratings", test_released_ratings }, { "sweep", test_sweep }, { "evolution", test_evolution }, { "faults", test_faults })
+BK_SUITE({ "released ratings", test_released_ratings }, { "sweep", test_sweep }, { "latency", test_latency }, { "evolution", test_evolution }, { "faults", test_faults })

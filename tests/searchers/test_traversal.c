@@ -2,8 +2,10 @@
  * Searcher "traversal" against the published search result, and against brute force over whole spaces.
  */
 #include "method_fixture.h"
+#include <bosskit/file.h>
 #include <bosskit/random.h>
 #include <bosskit/table.h>
+#include <unistd.h>
 
 /* Tables of a space: random scores, some of them equal. */
 static void random_tables(struct bk_space *s, uint64_t seed, struct bk_block_table *table)
@@ -121,6 +123,136 @@ static void test_brute_force(void)
             compare(&f, &s, table, &limits[i], seed & 1, seed & 2 ? weight : NULL);
         release_tables(&s, table);
     }
+    fixture_close(&f);
+}
+
+/* ---- latencies ---------------------------------------------------------------------------------------------- */
+
+static double milliseconds(int block, int entry, const struct bk_path *path)
+{
+    struct bk_random r;
+    uint64_t code = 0;
+    for (int i = 0; i < path->n; i++)
+        code = 10 * code + path->op[i];
+    bk_random_init(&r, code, bk_random_stream("latency"), (uint64_t)entry, (uint32_t)block);
+    return bk_random_below(&r, 64) / 16.;
+}
+
+/* A table of the block: of one entry, or (entry < 0) one for all entries, with the numbers of entry 0. */
+static void write_latencies(struct bk_space *s, const char *dir, int block, int entry)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_path *path;
+    char name[600], text[BK_MAX_LAYERS + 1];
+    size_t n;
+    int of = entry < 0 ? 0 : entry;
+    BK_ASSERT_OK(bk_space_paths(s, block, of, &path, &n, &err));
+    if (entry < 0)
+        snprintf(name, sizeof name, "%s/latency_%d.csv", dir, block);
+    else
+        snprintf(name, sizeof name, "%s/latency_%d_%d.csv", dir, block, entry);
+    FILE *f = fopen(name, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fprintf(f, "path,score\n");
+    for (size_t i = 0; i < n; i++) {
+        bk_path_format(&path[i], text);
+        fprintf(f, "%s,%.4f\n", text, milliseconds(block, of, &path[i]));
+    }
+    fclose(f);
+    bk_free(path);
+}
+
+/* Block 1 has a table for each of its entries, block 2 one for all of them. */
+static double latency_of(struct bk_space *s, const struct bk_arch *arch)
+{
+    double sum = 0;
+    for (int k = 0; k < 3; k++)
+        sum += milliseconds(k, k == 1 ? bk_space_entry(s, k, arch->block) : 0, &arch->block[k]);
+    return sum;
+}
+
+static void compare_timed(struct fixture *f, struct bk_space *s, struct bk_block_table *table, const char *dir, double limit,
+                          double params)
+{
+    char option[4][700];
+    struct bk_found found;
+    double best = INFINITY;
+    struct bk_arch arch = { .n_blocks = 3 };
+    snprintf(option[0], sizeof option[0], "latency=%s", dir);
+    snprintf(option[1], sizeof option[1], "max_latency=%.4f", limit);
+    snprintf(option[2], sizeof option[2], "max_params=%.1f", params);
+    for (size_t i = 0; i < table[0].n * table[1].n * table[2].n; i++) {
+        struct bk_cost cost;
+        arch.block[0] = table[0].path[i % table[0].n];
+        arch.block[1] = table[1].path[i / table[0].n % table[1].n];
+        arch.block[2] = table[2].path[i / table[0].n / table[1].n];
+        CU_ASSERT_EQUAL(bk_space_cost(s, &arch, 10, &cost, &f->err), BK_OK);
+        if ((!limit || latency_of(s, &arch) + 0.5 <= limit) && (!params || cost.params <= params))
+            best = fmin(best, score_of(table, &arch, NULL));
+    }
+    struct bk_instance *i = fixture_get(f, BK_KIND_SEARCHER, "traversal",
+                                        OPTIONS(option[0], option[1], option[2], "latency_base=0.5"));
+    const struct bk_searcher_iface *iface = bk_instance_iface(i);
+    struct bk_search_task task = { .struct_size = sizeof task, .better = BK_LOWER_IS_BETTER, .space = s, .table = table,
+                                   .n_classes = 10 };
+    int rc = iface->solve(i->state, &task, &found, &f->err);
+    CU_ASSERT_EQUAL(rc, isfinite(best) ? BK_OK : BK_ENOTFOUND);
+    if (!rc) {
+        BK_ASSERT_CLOSE(found.score, best, 1e-12);
+        BK_ASSERT_CLOSE(found.extra, latency_of(s, &found.arch) + 0.5, 1e-12);
+        CU_ASSERT(!limit || found.extra <= limit);
+    }
+    bk_instance_close(f->instance[--f->n]);
+}
+
+static void refuse_timed(struct fixture *f, struct bk_space *s, struct bk_block_table *table, const char *dir, int code,
+                         const char *what)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_found found;
+    char option[700];
+    snprintf(option, sizeof option, "latency=%s", dir);
+    struct bk_instance *i = fixture_get(f, BK_KIND_SEARCHER, "traversal", OPTIONS(option));
+    const struct bk_searcher_iface *iface = bk_instance_iface(i);
+    struct bk_search_task task = { .struct_size = sizeof task, .better = BK_LOWER_IS_BETTER, .space = s, .table = table,
+                                   .n_classes = 10 };
+    CU_ASSERT_EQUAL(iface->solve(i->state, &task, &found, &err), code);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, what));
+    bk_instance_close(f->instance[--f->n]);
+}
+
+static void test_latency(void)
+{
+    static const double limit[] = { 0, 1.5, 4, 6, 9, 0.75 };
+    struct bk_error err = BK_ERROR_INIT;
+    struct fixture f;
+    struct bk_space s;
+    struct bk_block_table table[3];
+    char dir[400], name[600];
+    fixture_open(&f);
+    fixture_space(&f, "nats_ss", OPTIONS("widths=[8,16,24]"), &s);
+    snprintf(dir, sizeof dir, "%s/latency-%d", bk_test_env("BK_TEST_BINARY"), (int)getpid());
+    BK_ASSERT_OK(bk_make_dirs(dir, &err));
+    random_tables(&s, 3, table);
+    refuse_timed(&f, &s, table, dir, BK_EDATA, "no latencies of block 0");
+    write_latencies(&s, dir, 0, -1);
+    write_latencies(&s, dir, 2, -1);
+    for (int entry = 0; entry < 3; entry++)
+        write_latencies(&s, dir, 1, entry);
+    for (size_t i = 0; i < BK_ARRAY_LEN(limit); i++)
+        for (int k = 0; k < 2; k++)
+            compare_timed(&f, &s, table, dir, limit[i], k ? 40000 : 0);
+    snprintf(name, sizeof name, "%s/latency_2.csv", dir);
+    FILE *file = fopen(name, "w");
+    fprintf(file, "path,score\n0,1\n1,-1\n2,1\n");
+    fclose(file);
+    refuse_timed(&f, &s, table, dir, BK_ENUMERIC, "the cost -1 of path '1' of block 2");
+    CU_ASSERT_PTR_NULL(fixture_try(&f, BK_KIND_SEARCHER, "traversal", OPTIONS("max_latency=3")));
+    CU_ASSERT_PTR_NOT_NULL(strstr(f.err.text, "needs the latencies"));
+    snprintf(name, sizeof name, "latency=%s", dir);
+    CU_ASSERT_PTR_NULL(fixture_try(&f, BK_KIND_SEARCHER, "traversal", OPTIONS(name, "max_latency=3", "latency_base=4")));
+    BK_ASSERT_OK(bk_remove_tree(dir, &err));
+    release_tables(&s, table);
     fixture_close(&f);
 }
 
@@ -321,6 +453,6 @@ static void test_large_space(void)
     fixture_close(&f);
 }
 
-BK_SUITE({ "brute force on a small space", test_brute_force }, { "released ratings", test_released_tables },
+BK_SUITE({ "brute force on a small space", test_brute_force }, { "latency", test_latency }, { "released ratings", test_released_tables },
          { "released ratings of MBConv", test_released_mbconv },
          { "a space of 4^18", test_large_space })

@@ -152,6 +152,7 @@ struct bk_found {
     struct bk_arch arch;
     double score;
     struct bk_cost cost;
+    double extra;               /* the task's own cost; 0 without one */
 };
 
 /** What a searcher that works on block tables is given. */
@@ -165,6 +166,14 @@ struct bk_search_task {
     int32_t reserved;
     uint64_t seed;
     const struct bk_host *host;         /* may be NULL */
+    /**
+     * For bk_search_exact(): one more cost that adds up over blocks, such as a latency, of a path of a block entered at
+     * `entry`; finite and not negative. NULL: none. A searcher sets it in a copy of its task.
+     */
+    int (*extra)(void *user, int32_t block, int32_t entry, const struct bk_path *path, double *cost,
+                 struct bk_error *err);
+    void *extra_user;
+    double max_extra;                   /* INFINITY: no limit */
 };
 
 #define BK_MAX_GENERATION 4096
@@ -194,9 +203,10 @@ struct bk_searcher_iface {
 
 /**
  * The best architecture by summed block scores within `limit` (parameters, multiply-accumulates, published counter;
- * INFINITY: none), exactly: partial architectures are merged block by block and entry by entry, the dominated ones
+ * INFINITY: none) and the task's max_extra, exactly: partial architectures are merged block by block and entry by entry, the dominated ones
  * dropped. Of equals the first in order of enumeration. Paths without a score are left out.
- * Errors    BK_ENOTFOUND no architecture satisfies the limits; BK_ENUMERIC a score is not finite; BK_EINTERRUPTED
+ * Errors    BK_ENOTFOUND no architecture satisfies the limits; BK_ENUMERIC a score or an extra cost is not a number that
+ *           it may be; BK_EINTERRUPTED
  */
 BK_API int bk_search_exact(const struct bk_search_task *task, const double limit[3],
                            struct bk_found *out, struct bk_error *err) BK_MUST_USE;
