@@ -21,6 +21,7 @@ BK_API int bk_main(int argc, char **argv);
     X(rank, "--space S --truth F --ratings F...", "correlate block ratings with a truth table")  \
     X(search, "--space S --ratings F...", "best architecture by block ratings, under limits")        \
     X(cost, "SPACE ARCH...|--all", "parameters and multiply-adds of architectures")              \
+    X(latency, "SPACE --out DIR", "milliseconds of every path here, for searches under a limit")   \
     X(list, "[KIND]", "plugins that were found")                                                 \
     X(describe, "KIND/NAME", "a plugin's options")                                               \
     X(doctor, "", "processor, threads, libraries, devices, directories")

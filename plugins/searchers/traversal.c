@@ -25,7 +25,7 @@ static const struct bk_opt options[] = {
     BK_REAL("max_macs",    struct traversal, max_macs,    0, 0, 1e18, "multiply-accumulates", "most multiply-accumulates; 0: no limit"),
     BK_REAL("max_counter", struct traversal, max_counter, 0, 0, 1e18, "multiply-adds", "the same by the space's published counter; 0: no limit"),
     BK_REAL("max_latency", struct traversal, max_latency, 0, 0, 1e18, "ms", "longest latency; needs `latency`; 0: no limit"),
-    BK_PATH("latency",     struct traversal, latency,     NULL, "folder of latency_{block}.csv or latency_{block}_{entry}.csv with milliseconds of every path"),
+    BK_PATH("latency",     struct traversal, latency,     NULL, "folder of latency_{block}.csv or latency_{block}_{entry}.csv with milliseconds of every path (`bosskit latency` makes them)"),
     BK_REAL("latency_base", struct traversal, latency_base, 0, 0, 1e18, "ms", "latency of what all architectures have in common"),
     BK_OPT_END
 };
