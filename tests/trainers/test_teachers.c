@@ -196,6 +196,54 @@ static void test_resnet20(void)
     check_network(NULL, "resnet20", 16, 269722 + 16 * 32 + 32 * 64 + 2 * (32 + 64));
 }
 
+/* The same weights under torchvision's names (fixtures/torchvision_names.txt) make the same teacher. */
+static void test_torchvision_names(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct school s;
+    struct teacher t;
+    struct bk_bundle *renamed;
+    char path[4096], theirs[128], ours[128];
+    int n = 0, different = 0;
+    school_open(&s, NULL);
+    make_teacher(&s, "efficientnet_b0", &t);
+    struct bk_bundle *all = published(&t);
+    BK_ASSERT_OK(bk_bundle_new(&renamed, &err));
+    snprintf(path, sizeof path, "%s/tests/fixtures/torchvision_names.txt", bk_test_env("BK_TEST_SOURCE"));
+    FILE *f = fopen(path, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    for (; fscanf(f, "%127s %127s", theirs, ours) == 2; n++) {
+        const struct bk_bundle_entry *e = bk_bundle_find(all, ours);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+        BK_ASSERT_OK(bk_bundle_put(renamed, theirs, e->dtype, e->rank, e->dim, e->data, &err));
+    }
+    fclose(f);
+    CU_ASSERT_EQUAL(n, t.net.n);
+    BK_ASSERT_OK(bk_bundle_write(renamed, s.file, &err));
+    BK_ASSERT_OK(teacher_read(&t, s.file, &err));
+    for (int32_t i = 0; i < t.net.n; i++) {
+        const struct bk_slot *slot = &t.net.slot[i];
+        int64_t size = bk_tensor_numel(bk_weights_get(t.weights, i));
+        struct bk_text name = BK_TEXT_INIT;
+        double *v = malloc((size_t)size * sizeof *v), sum[2] = { 0, 0 };
+        BK_ASSERT_OK(published_name(slot, &name, &err));
+        const float *want = bk_bundle_find(all, bk_text_get(&name))->data;
+        BK_ASSERT_OK(bk_tensor_read_f64(bk_weights_get(t.weights, i), v, &err));
+        for (int64_t k = 0; k < size; k++) {
+            sum[0] += v[k];
+            sum[1] += (double)want[k];
+        }
+        different += fabs(sum[0] - sum[1]) > 1e-9 * (double)size;
+        bk_text_release(&name);
+        free(v);
+    }
+    CU_ASSERT_EQUAL(different, 0);
+    bk_bundle_free(renamed);
+    bk_bundle_free(all);
+    teacher_release(&t);
+    school_close(&s);
+}
+
 /* ---- what is refused --------------------------------------------------------------------------------- */
 
 static void expect(const struct bk_error *err, const char *what)
@@ -290,5 +338,5 @@ static void test_networks_of_the_space(void)
 }
 
 BK_SUITE({ "resnet50 is timm's", test_resnet50 }, { "efficientnet_b0 is timm's", test_efficientnet_b0 },
-         { "mobilenetv1 is timm's", test_mobilenetv1 }, { "resnet20", test_resnet20 }, { "bad files", test_bad_files },
+         { "mobilenetv1 is timm's", test_mobilenetv1 }, { "torchvision's names", test_torchvision_names }, { "resnet20", test_resnet20 }, { "bad files", test_bad_files },
          { "bad configurations", test_bad_configurations }, { "networks of the space", test_networks_of_the_space })

@@ -64,7 +64,7 @@ static const struct bk_choice augments[] = { { "standard", AUGMENT_STANDARD }, {
 static const struct bk_opt options[] = {
     BK_ENUM("teacher",         struct distill, teacher,         TEACHER_TRAINED_HERE, teachers, "train the teacher on the labels before block 0, or read published weights"),
     BK_TEXT("teacher_arch",    struct distill, teacher_arch,    "space", "resnet50, resnet20, efficientnet_b0, mobilenetv1, space (its largest network) or an architecture of the space"),
-    BK_PATH("teacher_weights", struct distill, teacher_weights, NULL, "safetensors file of a pretrained teacher, names as in timm (resnet50, efficientnet_b0, mobilenetv1_100)"),
+    BK_PATH("teacher_weights", struct distill, teacher_weights, NULL, "safetensors file of a pretrained teacher, names as in timm (resnet50, efficientnet_b0, mobilenetv1_100) or torchvision (the first two)"),
     BK_INTS("teacher_taps",    struct distill, teacher_taps,    NULL, 0, TEACHER_MAX_UNITS - 1, "", "unit of the teacher that ends each block (0: stem, 1: first residual block); empty: the customary ones"),
     BK_INT ("teacher_epochs",  struct distill, teacher_epochs,  10,   0, 100000, "epochs", "training of the teacher; 0: it keeps its random weights"),
     BK_REAL("teacher_lr",      struct distill, teacher_lr,      0.05, 0, 1000,   "", "peak learning rate of the teacher"),
