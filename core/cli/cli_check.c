@@ -19,6 +19,13 @@ static int check_rows(const struct bk__cli_experiment *x, struct bk_row **rows, 
             return rc;
         }
     }
+    for (size_t i = 0; i < x->experiment->n_rows; i++) {
+        int rc = bk_row_check_supernet(rows[i], rows[x->experiment->row[i].supernet], err);
+        if (rc) {
+            bk_context(err, "row '%s'", rows[i]->name);
+            return rc;
+        }
+    }
     return BK_OK;
 }
 

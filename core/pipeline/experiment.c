@@ -164,6 +164,8 @@ static int finish_row(struct bk_row_tree *row, const struct bk_value *base, cons
     int rc = tree ? BK_OK : bk_fail(err, BK_ENOMEM, "out of memory for the configuration");
 
     snprintf(label, sizeof label, "row '%.100s'", row->name);
+    if (!rc)
+        rc = bk__supernet_check_own(row, err);
     if (!rc && row->tree)
         rc = bk__overlay(tree, row->tree, label, err);
     if (!rc)
@@ -214,6 +216,8 @@ static int make_rows(struct bk_experiment *e, struct bk_value *root, const struc
     }
     for (size_t i = 0; !rc && i < e->n_rows; i++)
         rc = finish_row(&e->row[i], root, overrides, err);
+    if (!rc)
+        rc = bk__supernets_resolve(e, err);
     bk_value_free(profiles);
     bk_value_free(grid);
     return rc;

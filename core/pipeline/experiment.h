@@ -18,6 +18,7 @@
 struct bk_row_tree {
     char *name;
     struct bk_value *tree;      /* without grid, profiles and profile */
+    size_t supernet;            /* index of the row whose supernet is rated; most often its own */
 };
 
 struct bk_experiment {
@@ -36,6 +37,10 @@ int bk__overlay(struct bk_value *into, const struct bk_value *from, const char *
 /** Rows of `grid` (NULL: one row named `name`), as overlays; names are unique. */
 int bk__grid_expand(const struct bk_value *grid, const char *name, struct bk_row_tree **rows, size_t *n,
                     struct bk_error *err);
+/** A row's own entries in the grid: with `supernet` there is no trainer and no sampler among them (row_supernet.c). */
+int bk__supernet_check_own(const struct bk_row_tree *row, struct bk_error *err);
+/** Find the rows that `supernet` names; rows that name one get its trainer and sampler. */
+int bk__supernets_resolve(struct bk_experiment *e, struct bk_error *err);
 /** A key whose group names a plugin: BK_KIND_..., or BK_KIND_INVALID. */
 uint32_t bk__part_kind(const char *key);
 
@@ -50,7 +55,7 @@ enum bk_truth_source { BK_TRUTH_FILE = 1, BK_TRUTH_STANDALONE = 2 };
 enum bk_augment_set { BK_AUGMENT_CIFAR = 1, BK_AUGMENT_IMAGENET, BK_AUGMENT_BYOL, BK_AUGMENT_NONE };
 
 struct bk_top_options {
-    const char *name, *title;
+    const char *name, *title, *supernet;
     int64_t seed, threads, checkpoint_s, n_classes;
     int32_t dtype, determinism;         /* dtype 0: auto */
     bool quoted;                        /* a row of published values alone */
@@ -177,6 +182,15 @@ int64_t bk_row_rate_every(const struct bk_row *row);
 int bk__row_bind_recipes(struct bk_row *row, struct bk_error *err);
 /** Checks of retrain against the other parts. */
 int bk__row_check_retrain(const struct bk_row *row, struct bk_error *err);
+
+/* Rows that rate another row's supernet (row_supernet.c). */
+
+/** Would both train the same supernet, and does `row` rate one? Errors: BK_ECONFIG */
+BK_API int bk_row_check_supernet(const struct bk_row *row, const struct bk_row *owner, struct bk_error *err) BK_MUST_USE;
+/** Equal in all options that are part of keys. */
+bool bk__same_options(const struct bk_opt *table, const void *x, const void *y);
+/** The same plugin with the same options, or none in both. */
+bool bk__same_part(const struct bk_row *a, const struct bk_row *b, int slot);
 
 /** One resolved option: "trainer.epochs", "2", "nats.cfg:14" or "default". */
 struct bk_resolved {

@@ -171,20 +171,27 @@ static int add_stage(struct bk_plan *p, struct bk_plan_row *row, const struct bk
 
 /* ---- the stages of a row ------------------------------------------------------------------------------------- */
 
-/** train(k) needs train(k-1) and the best paths of all blocks before; rate(k) needs train(k) and the same paths. */
+/**
+ * train(k) needs train(k-1) and the best paths of all blocks before; rate(k) needs train(k) and the same paths. A row that
+ * rates another row's supernet has its trainings and rates behind the paths they were made with.
+ */
 static int plan_blocks(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
 {
+    const struct bk_plan_row *net = row->supernet;
     bool trains = bk_row_trains(row->row);
     for (int32_t k = 0; k < row->row->space.info.n_blocks; k++) {
         struct bk_stage train = { .kind = BK_STAGE_TRAIN, .block = k }, rate = { .kind = BK_STAGE_RATE, .block = k };
         for (int32_t j = 0; j < k; j++) {
-            train.in[train.n_in++] = row->rate[j];
-            rate.in[rate.n_in++] = row->rate[j];
+            train.in[train.n_in++] = net->rate[j];
+            rate.in[rate.n_in++] = net->rate[j];
         }
         if (trains) {
             if (k > 0)
                 train.in[train.n_in++] = row->train[k - 1];
-            BK_TRY(add_stage(p, row, &train, &row->train[k], err));
+            if (net == row)
+                BK_TRY(add_stage(p, row, &train, &row->train[k], err));
+            else
+                row->train[k] = net->train[k];
             rate.in[rate.n_in++] = row->train[k];
         }
         BK_TRY(add_stage(p, row, &rate, &row->rate[k], err));
@@ -256,31 +263,15 @@ static bool needs_data(const struct bk_row *row)
     return need;
 }
 
-static bool same_options(const struct bk_opt *table, const void *x, const void *y)
-{
-    struct bk_text s = BK_TEXT_INIT, t = BK_TEXT_INIT;
-    bool same = !table || (!bk_options_canonical(table, x, false, &s) && !bk_options_canonical(table, y, false, &t) &&
-                           strcmp(bk_text_get(&s), bk_text_get(&t)) == 0);
-    bk_text_release(&s);
-    bk_text_release(&t);
-    return same;
-}
-
-static bool same_space(const struct bk_row *a, const struct bk_row *b)
-{
-    const struct bk_instance *x = a->part[BK_SLOT_SPACE], *y = b->part[BK_SLOT_SPACE];
-    return x->found == y->found && same_options(x->found->plugin->options, x->state, y->state);
-}
-
 /** Rows with the same truth share it: one set of values, one set of baselines. */
 static bool same_truth(const struct bk_plan_row *a, const struct bk_plan_row *b, const struct bk_truth_set *t)
 {
     const struct bk_truth_options *x = &a->row->truth, *y = &b->row->truth;
-    if (!a->truth || strcmp(a->truth->id, t->id) != 0 || x->source != y->source || !same_space(a->row, b->row))
+    if (!a->truth || strcmp(a->truth->id, t->id) != 0 || x->source != y->source || !bk__same_part(a->row, b->row, BK_SLOT_SPACE))
         return false;
     if (x->source == BK_TRUTH_FILE)
         return true;
-    return x->seed == y->seed && same_options(bk__recipe_table, &a->row->truth_recipe, &b->row->truth_recipe) &&
+    return x->seed == y->seed && bk__same_options(bk__recipe_table, &a->row->truth_recipe, &b->row->truth_recipe) &&
            a->setting.dtype == b->setting.dtype &&
            strcmp(a->setting.backend, b->setting.backend) == 0 && a->setting.determinism == b->setting.determinism &&
            a->setting.threads == b->setting.threads &&
@@ -293,8 +284,8 @@ static int open_truth(struct bk_plan *p, struct bk_plan_row *row, struct bk_erro
 {
     struct bk_truth_set *t = NULL;
     BK_TRY(bk__truth_open(row->row, &t, err));
-    for (const struct bk_plan_row *r = p->row; r < row; r++) {
-        if (same_truth(r, row, t)) {
+    for (const struct bk_plan_row *r = p->row; r < p->row + p->n_rows; r++) {
+        if (r != row && same_truth(r, row, t)) {
             row->truth = r->truth;
             bk__truth_free(t);
             return BK_OK;
@@ -311,18 +302,18 @@ static int open_truth(struct bk_plan *p, struct bk_plan_row *row, struct bk_erro
     return BK_OK;
 }
 
-/** The setting of an earlier row that asks for the same, else a probe. */
+/** The setting of a row before that asks for the same, else a probe. */
 static int choose_setting(struct bk_plan *p, struct bk_plan_row *row, struct bk_error *err)
 {
     const struct bk_row *b = row->row;
     const struct bk_instance *bn = b->part[BK_SLOT_BACKEND];
-    for (const struct bk_plan_row *r = p->row; r < row; r++) {
+    for (const struct bk_plan_row *r = p->row; r < p->row + p->n_rows; r++) {
         const struct bk_row *a = r->row;
         const struct bk_instance *an = a->part[BK_SLOT_BACKEND];
         struct bk_text x = BK_TEXT_INIT, y = BK_TEXT_INIT;
         bool same = a->top.dtype == b->top.dtype && a->top.determinism == b->top.determinism &&
                     a->top.threads == b->top.threads && !an == !bn && (!an || an->found == bn->found);
-        same = same && r->setting.found;
+        same = same && r != row && r->setting.found;
         if (same && an && an->found->plugin->options) {
             (void)bk_options_canonical(an->found->plugin->options, an->state, true, &x);
             (void)bk_options_canonical(bn->found->plugin->options, bn->state, true, &y);
@@ -400,6 +391,36 @@ static int open_rows(struct bk_plan *p, struct bk_error *err)
     return BK_OK;
 }
 
+/** Which row's supernet is rated by which; only then can rows be planned. */
+static int link_supernets(struct bk_plan *p, struct bk_error *err)
+{
+    for (size_t i = 0; i < p->n_rows; i++) {
+        struct bk_plan_row *row = &p->row[i];
+        row->supernet = &p->row[p->experiment->row[i].supernet];
+        int rc = bk_row_check_supernet(row->row, row->supernet->row, err);
+        if (rc) {
+            bk_context(err, "row '%s'", row->row->name);
+            return rc;
+        }
+    }
+    return BK_OK;
+}
+
+/** Plan the rows that rate their own supernet, or the others, which need those planned. */
+static int plan_rows(struct bk_plan *p, bool own, struct bk_error *err)
+{
+    for (size_t i = 0; i < p->n_rows; i++) {
+        struct bk_plan_row *row = &p->row[i];
+        int rc = (row->supernet == row) == own ? plan_row(p, row, err) : BK_OK;
+        if (rc) {
+            if (p->n_rows > 1)
+                bk_context(err, "row '%s'", row->row->name);
+            return rc;
+        }
+    }
+    return BK_OK;
+}
+
 int bk_plan_make(struct bk_registry *r, struct bk_experiment *e, bool look_only, struct bk_plan **out,
                  struct bk_error *err)
 {
@@ -415,11 +436,12 @@ int bk_plan_make(struct bk_registry *r, struct bk_experiment *e, bool look_only,
         p->data_cache = bk_text_take(&cache);
         rc = p->data_cache ? open_rows(p, err) : out_of_memory(err);
     }
-    for (size_t i = 0; !rc && i < p->n_rows; i++) {
-        rc = plan_row(p, &p->row[i], err);
-        if (rc && p->n_rows > 1)
-            bk_context(err, "row '%s'", p->row[i].row->name);
-    }
+    if (!rc)
+        rc = link_supernets(p, err);
+    if (!rc)
+        rc = plan_rows(p, true, err);
+    if (!rc)
+        rc = plan_rows(p, false, err);
     if (rc)
         bk_plan_free(p);
     else

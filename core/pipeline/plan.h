@@ -64,6 +64,7 @@ struct bk_stage {
 
 struct bk_plan_row {
     struct bk_row *row;
+    const struct bk_plan_row *supernet; /* the row whose supernet is rated along its best paths; most often this one */
     struct bk_setting setting;
     struct bk_row_data data;
     bool has_data;

@@ -128,8 +128,11 @@ static void print_row(const struct bk_plan *p, const bool *needed, const struct 
                      r->row->top.quoted ? "published values alone" : "architectures to draw and price");
         return;
     }
-    bk_text_addf(out, "row '%s': backend %s (%s), %s, seed %lld\n", r->row->name, set->backend, set->device,
+    bk_text_addf(out, "row '%s': backend %s (%s), %s, seed %lld", r->row->name, set->backend, set->device,
                  bk_dtype_name(set->dtype), (long long)r->row->top.seed);
+    if (r->supernet != r)
+        bk_text_addf(out, ", supernet of row '%s'", r->supernet->row->name);
+    bk_text_add(out, "\n");
     for (int k = 0; k < BK_MAX_BLOCKS; k++) {
         if (r->train[k])
             print_stage(p, r, needed, r->train[k], c, out);

@@ -24,6 +24,7 @@ const struct bk_opt bk__top_table[] = {
     BK_INT_F("threads",      struct bk_top_options, threads,      0, 0, 4096, "threads", "threads that compute; 0: all cores", BK_OPT_NOKEY),
     BK_INT_F("checkpoint_s", struct bk_top_options, checkpoint_s, 100, 0, 86400, "s", "time between checkpoints", BK_OPT_NOKEY),
     BK_INT  ("n_classes",    struct bk_top_options, n_classes,    10, 1, 100000, "classes", "of stand-alone networks, where no data set says it"),
+    BK_TEXT ("supernet",     struct bk_top_options, supernet,     NULL, "another row of the grid: its trained supernet is rated here, every block behind that row's own best paths, and searches combine those ratings"),
     BK_BOOL ("quoted",       struct bk_top_options, quoted,       0, "nothing is computed: the row shows report.published alone"),
     BK_OPT_END
 };

@@ -45,10 +45,16 @@ static json_t *output_json(const struct bk_stage *s, const char *file)
     return o;
 }
 
-/** Best paths of the blocks among the inputs, as text. */
+/** Best paths of the blocks before, as text: those among the inputs. A search has those that its last table was made behind. */
 static json_t *prefix_json(const struct bk_stage *s)
 {
     json_t *a = json_array();
+    for (int i = s->kind == BK_STAGE_SEARCH ? s->n_in : 0; i-- > 0;) {
+        if (s->in[i]->kind == BK_STAGE_RATE) {
+            s = s->in[i];
+            break;
+        }
+    }
     for (int i = 0; i < s->n_in; i++) {
         char text[BK_MAX_LAYERS + 1];
         if (s->in[i]->kind != BK_STAGE_RATE)
