@@ -340,6 +340,18 @@ static int check_searcher(const struct bk_row *row, struct bk_error *err)
                    row->part[BK_SLOT_RATER]->found->plugin->name);
 }
 
+/* What the trainer makes has to be what the rater takes: better said now than after the first block. */
+static int check_artefact(const struct bk_row *row, struct bk_error *err)
+{
+    const struct bk_trainer_iface *trainer = bk_instance_iface(row->part[BK_SLOT_TRAINER]);
+    const struct bk_rater_iface *rater = bk_row_rater(row);
+    if (!trainer->makes || !rater->takes || strcmp(trainer->makes, rater->takes) == 0)
+        return BK_OK;
+    return bk_fail(err, BK_ECONFIG, "%s: rater '%s' takes supernets of kind '%s', trainer '%s' makes '%s'", origin_of(row),
+                   row->part[BK_SLOT_RATER]->found->plugin->name, rater->takes,
+                   row->part[BK_SLOT_TRAINER]->found->plugin->name, trainer->makes);
+}
+
 static int check_rate_every(const struct bk_row *row, struct bk_error *err)
 {
     const struct bk_value *v = bk_value_find(row->tree, "trainer.rate_every");
@@ -389,6 +401,7 @@ static int check_parts(const struct bk_row *row, struct bk_error *err)
     if (bk_row_trains(row)) {
         BK_TRY(need(row, BK_SLOT_TRAINER, why, err));
         BK_TRY(need(row, BK_SLOT_SAMPLER, "training", err));
+        BK_TRY(check_artefact(row, err));
     }
     BK_TRY(check_rate_every(row, err));
     BK_TRY(check_truth(row, err));

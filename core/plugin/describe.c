@@ -77,8 +77,10 @@ static void add_short_default(const struct bk_opt *o, struct bk_text *out)
 
 static void add_rater_line(const struct bk_rater_iface *t, struct bk_text *out)
 {
-    bk_text_addf(out, "needs: %s%s%s   gives: %s (%s is better)\n",
-                 t->flags & BK_RATER_NEEDS_TRAINED ? "a trained supernet" : "",
+    bool kind = t->flags & BK_RATER_NEEDS_TRAINED && t->takes;
+    bk_text_addf(out, "needs: %s%s%s%s%s%s   gives: %s (%s is better)\n",
+                 t->flags & BK_RATER_NEEDS_TRAINED ? "a trained supernet" : "", kind ? " (" : "", kind ? t->takes : "",
+                 kind ? ")" : "",
                  t->flags & BK_RATER_NEEDS_TRAINED && t->flags & BK_RATER_NEEDS_DATA ? ", " : "",
                  t->flags & BK_RATER_NEEDS_DATA                                      ? "data"
                  : t->flags & BK_RATER_NEEDS_TRAINED                                 ? ""
@@ -130,6 +132,9 @@ void bk_describe_text(const struct bk_found_plugin *f, struct bk_text *out)
     bk_text_addf(out, "%s/%s %s   %s\n", bk_kind_name(p->kind), p->name, p->version, p->summary);
     if (p->kind == BK_KIND_RATER)
         add_rater_line(p->iface, out);
+    const struct bk_trainer_iface *trainer = p->kind == BK_KIND_TRAINER ? p->iface : NULL;
+    if (trainer && trainer->makes)
+        bk_text_addf(out, "makes: a supernet (%s)\n", trainer->makes);
     struct widths w = measure(p->options);
     for (const struct bk_opt *o = p->options; o && o->name; o++)
         add_row(o, w, out);

@@ -270,6 +270,7 @@ static const struct bk_rater_iface iface = {
     .better = BK_LOWER_IS_BETTER,
     .rate_block = rate_block,
     .rate_paths = rate_paths,
+    .takes = "siamese",
 };
 
 static const struct bk_plugin plugin = {

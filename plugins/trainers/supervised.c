@@ -236,6 +236,7 @@ static const struct bk_trainer_iface iface = {
     .load = load,
     .result = result,
     .end = end,
+    .makes = "supervised",
 };
 
 static const struct bk_plugin plugin = {

@@ -37,6 +37,8 @@ static void test_mistakes(void)
         { "seed=-1", "legal: 0..", 3 },
         { "data.augment=imagnet", "imagenet", 3 },
         { "baselines=[\"parms\"]", "parms", 4 },
+        { "rater.plugin=distill_loss", "takes supernets of kind 'distill', trainer 'ensemble_bootstrap' makes 'siamese'", 3 },
+        { "rater.plugin=supervised_acc", "takes supernets of kind 'supervised'", 3 },
     };
     NEED_PLUGINS();
     for (size_t i = 0; i < BK_ARRAY_LEN(cases); i++) {

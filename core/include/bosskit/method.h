@@ -104,6 +104,8 @@ struct bk_trainer_iface {
     int (*result)(void *state, struct bk_bundle *out, struct bk_error *err);
     /** [stage] Release what begin() took. */
     void (*end)(void *state);
+    /** What result() makes, its text "method"; NULL: not said. */
+    const char *makes;
 };
 
 /* ---- raters ------------------------------------------------------------------------------------------- */
@@ -144,6 +146,8 @@ struct bk_rater_iface {
      */
     int (*rate_paths)(void *state, const struct bk_env *env, const struct bk_bundle *trained,
                       const struct bk_path *path, size_t n, double *score, struct bk_error *err);
+    /** The artefact it takes: `makes` of its trainers, of which a configuration with another is refused. NULL: any. */
+    const char *takes;
 };
 
 /* ---- searchers ------------------------------------------------------------------------------------------ */

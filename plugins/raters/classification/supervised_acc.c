@@ -86,6 +86,7 @@ static const struct bk_rater_iface iface = {
     .flags = BK_RATER_BLOCKS | BK_RATER_NEEDS_TRAINED | BK_RATER_NEEDS_DATA,
     .better = BK_LOWER_IS_BETTER,
     .rate_block = rate_block,
+    .takes = "supervised",
 };
 
 const struct bk_plugin supervised_acc_plugin = {

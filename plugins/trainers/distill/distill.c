@@ -371,6 +371,7 @@ static const struct bk_trainer_iface iface = {
     .load = load,
     .result = result,
     .end = end,
+    .makes = "distill",
 };
 
 static const struct bk_plugin plugin = {

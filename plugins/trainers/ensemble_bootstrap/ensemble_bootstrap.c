@@ -194,6 +194,7 @@ static const struct bk_trainer_iface iface = {
     .load = load,
     .result = result,
     .end = end,
+    .makes = "siamese",
 };
 
 static const struct bk_plugin ensemble = {
