@@ -105,6 +105,9 @@ struct bk_rater_options {
 
 struct bk_trainer_options {
     int64_t rate_every;                 /* see bk_row_rate_every() */
+    const char *prefix;
+    bool has_prefix;                    /* later blocks are behind `fixed`, not behind the best paths */
+    struct bk_arch fixed;
 };
 
 /** An architecture that the experiment names, to be drawn and priced, with what was published about it (NaN: nothing). */

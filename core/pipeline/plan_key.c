@@ -253,6 +253,8 @@ static int identify(json_t *id, const struct bk_plan_row *p, struct bk_stage *s,
         json_object_set_new(id, "seed", json_integer(row->top.seed));
     if (s->kind == BK_STAGE_SCORE || s->kind == BK_STAGE_SEARCH)
         json_object_set_new(id, "classes", json_integer(p->n_classes));
+    if ((s->kind == BK_STAGE_TRAIN || s->kind == BK_STAGE_RATE) && s->block > 0 && row->trainer.has_prefix)
+        json_object_set_new(id, "prefix", json_string(row->trainer.prefix));
     BK_TRY(add_part(id, row, BK_SLOT_SPACE, err));
     switch (s->kind) {
     case BK_STAGE_TRAIN:

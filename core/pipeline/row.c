@@ -137,6 +137,22 @@ static int bind_weights(struct bk_row *row, struct bk_error *err)
     return BK_OK;
 }
 
+/** trainer.prefix: an architecture of the supernet whose paths stand in for the best ones. */
+static int bind_prefix(struct bk_row *row, struct bk_error *err)
+{
+    const struct bk_value *v = bk_value_find(row->tree, "trainer.prefix");
+    struct bk_trainer_options *o = &row->trainer;
+    struct bk_error why = BK_ERROR_INIT;
+
+    if (!v || strcmp(o->prefix, "found") == 0)
+        return BK_OK;
+    int rc = bk_space_parse(&row->space, o->prefix, &o->fixed, &why);
+    for (int32_t k = 0; !rc && k < row->space.info.n_blocks; k++)
+        rc = bk_space_check_path(&row->space, k, bk_space_entry(&row->space, k, o->fixed.block), &o->fixed.block[k], &why);
+    o->has_prefix = !rc;
+    return rc ? bk_fail(err, BK_ECONFIG, "%s: trainer.prefix: %s", v->origin, why.text) : BK_OK;
+}
+
 /** The value of an option that has no default: NaN when it is not set. */
 static double real_or_nan(const struct bk_value *group, const char *key, double v)
 {
@@ -426,6 +442,7 @@ static int fill(struct bk_row *row, const struct bk_registry *r, struct bk_error
     BK_TRY(open_space(row, err));
     BK_TRY(bind_architectures(row, err));
     BK_TRY(bind_weights(row, err));
+    BK_TRY(bind_prefix(row, err));
     BK_TRY(check_parts(row, err));
     return open_baselines(row, r, err);
 }

@@ -86,6 +86,7 @@ const struct bk_opt bk__rater_table[] = {
 
 const struct bk_opt bk__trainer_table[] = {
     BK_INT ("rate_every",     struct bk_trainer_options, rate_every,   0, 0, 100000, "epochs", "rate the block during its training, for curves of convergence; 0: at its end alone"),
+    BK_TEXT("prefix",         struct bk_trainer_options, prefix,       "found", "what later blocks are trained and rated behind: the best path of each block, or this architecture's"),
     BK_OPT_END
 };
 
@@ -106,6 +107,6 @@ const uint32_t bk__slot_kind[BK_N_SLOTS] = { BK_KIND_BACKEND, BK_KIND_SPACE, BK_
 const char *const bk__top_sections[] = { "backend", "space", "data", "trainer", "sampler", "rater", "searcher", "truth",
                                          "retrain", "report", "baselines", "architectures", "profile", "profiles", "grid", NULL };
 const char *const bk__data_keys[] = { "augment", "loader_threads", NULL };
-const char *const bk__trainer_keys[] = { "rate_every", NULL };
+const char *const bk__trainer_keys[] = { "rate_every", "prefix", NULL };
 const char *const bk__rater_keys[] = { "block_weights", "offset", "round_decimals", NULL };
 /* clang-format on */

@@ -119,7 +119,7 @@ static json_t *stage_json(const struct bk_stage *s)
 
 /* ---- after a stage -------------------------------------------------------------------------------------------- */
 
-/** Ratings of a block and its best path; of equals the first in order of enumeration. */
+/** Ratings of a block and its best path, of equals the first in order of enumeration; or the path that stands in for it. */
 static int take_ratings(struct bk_stage *s, struct bk_error *err)
 {
     struct bk_path prefix[BK_MAX_BLOCKS] = { { 0 } };
@@ -143,7 +143,7 @@ static int take_ratings(struct bk_stage *s, struct bk_error *err)
             best = i;
     }
     if (s->table.n)
-        s->best = s->table.path[best];
+        s->best = s->row->trainer.has_prefix ? s->row->trainer.fixed.block[s->block] : s->table.path[best];
     return BK_OK;
 }
 

@@ -81,7 +81,7 @@ static int check_digests(const struct bk_stage_job *job, struct bk_error *err)
 static int open_row(struct bk_stage_job *job, const struct bk_host *host, struct bk_error *err)
 {
     struct bk_text path = BK_TEXT_INIT;
-    struct bk_row_tree tree = { (char *)(uintptr_t)text_of(job->spec, "row"), NULL };
+    struct bk_row_tree tree = { (char *)(uintptr_t)text_of(job->spec, "row"), NULL, 0 };
 
     bk_text_addf(&path, "%s/row.cfg", job->dir);
     int rc = bk_value_read(bk_text_get(&path), &tree.tree, err);

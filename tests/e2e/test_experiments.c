@@ -165,6 +165,36 @@ static void test_convergence(void)
     bk_scratch_close(&s);
 }
 
+/** Behind the paths that were found by themselves all is the same; behind others the later blocks are made anew. */
+static void test_fixed_prefix(void)
+{
+    char override[128];
+    NEED_PLUGINS();
+    bk_scratch_write(&s, "fix.cfg", "@include \"tiny.cfg\"\n" ON_FILE "baselines = ();\n");
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "fix.cfg"), 0);
+    json_t *run = run_json("tiny");
+    char *scores = bk_scratch_read(&s, "runs/tiny/scores/tiny.csv");
+    snprintf(override, sizeof override, "trainer.prefix=%s", found_in(run, 0));
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "fix.cfg", override), 0);
+    char *same = bk_scratch_read(&s, "runs/tiny/scores/tiny.csv");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(scores);
+    CU_ASSERT_STRING_EQUAL(scores, same);
+    bool large = strcmp(found_in(run, 0), "8:8:8:8:8") == 0;
+    snprintf(override, sizeof override, "trainer.prefix=%s", large ? "4:4:4:4:4" : "8:8:8:8:8");
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "fix.cfg", override), 0);
+    CU_ASSERT(bk_said(&s, "2 stages from the cache"));         /* training and rating of block 0 */
+    char *other = bk_scratch_read(&s, "runs/tiny/scores/tiny.csv");
+    CU_ASSERT(strcmp(scores, other) != 0);
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "check", "fix.cfg", "trainer.prefix=8:8:8"), 3);
+    CU_ASSERT(bk_said(&s, "trainer.prefix"));
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "check", "fix.cfg", "trainer.prefix=best"), 3);
+    json_decref(run);
+    bk_free(scores);
+    bk_free(same);
+    bk_free(other);
+    bk_scratch_close(&s);
+}
+
 /** A population of all paths finds what traversal finds; a smaller one finds something, twice the same. */
 static void test_evolution(void)
 {
@@ -245,5 +275,5 @@ static void test_search_alone(void)
     bk_scratch_close(&s);
 }
 
-BK_SUITE({ "search alone", test_search_alone }, { "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "convergence", test_convergence },
+BK_SUITE({ "search alone", test_search_alone }, { "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "convergence", test_convergence }, { "fixed prefix", test_fixed_prefix },
          { "evolution", test_evolution }, { "named and quoted", test_named_and_quoted })
