@@ -126,6 +126,130 @@ static void test_brute_force(void)
     fixture_close(&f);
 }
 
+/* ---- HyTra: blocks whose paths depend on the entry ---------------------------------------------------------------- */
+
+/* What a block costs along its paths from one entry, with the scores of its table. */
+struct ways {
+    struct bk_path *path;
+    struct bk_cost *cost;
+    double *score;
+    size_t n;
+};
+
+struct fabric {
+    struct bk_space s;
+    struct bk_block_table table[4];
+    struct ways ways[4][5];             /* [block][entry] */
+    struct bk_cost rest;
+    double best;
+    int64_t n_archs;
+};
+
+static double table_score(const struct bk_block_table *t, const struct bk_path *path)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (bk_path_equal(&t->path[i], path))
+            return t->score[i];
+    return NAN;
+}
+
+/* The table of a block has the paths of all its entries, once; scores are multiples of 1/64. */
+static void fill_fabric(struct fabric *x)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_random r;
+    bk_random_init(&r, 5, bk_random_stream("fabric"), 0, 0);
+    for (int k = 0; k < 4; k++) {
+        struct bk_block_table *t = &x->table[k];
+        *t = (struct bk_block_table){ .block = k, .path = malloc(1000 * sizeof *t->path), .score = malloc(1000 * sizeof *t->score) };
+        for (int e = k ? 1 : 0; e <= (k ? 4 : 0); e++) {
+            struct ways *w = &x->ways[k][e];
+            if (bk_space_paths(&x->s, k, e, &w->path, &w->n, &err)) {
+                w->n = 0;               /* an entry that this block does not have */
+                continue;
+            }
+            w->cost = malloc(w->n * sizeof *w->cost);
+            w->score = malloc(w->n * sizeof *w->score);
+            for (size_t i = 0; i < w->n; i++) {
+                if (isnan(table_score(t, &w->path[i]))) {
+                    t->path[t->n] = w->path[i];
+                    t->score[t->n++] = bk_random_below(&r, 64) / 64.;
+                }
+                w->score[i] = table_score(t, &w->path[i]);
+                BK_ASSERT_OK(x->s.iface->cost(x->s.state, k, e, &w->path[i], 1000, &w->cost[i], &err));
+            }
+        }
+    }
+    BK_ASSERT_OK(x->s.iface->cost(x->s.state, 4, 1, NULL, 1000, &x->rest, &err));
+}
+
+static void walk_fabric(struct fabric *x, int block, int entry, double score, struct bk_cost c, const struct limits *l)
+{
+    if (block == 4) {
+        x->n_archs++;
+        if ((!l->params || c.params <= l->params) && (!l->macs || c.macs <= l->macs) && (!l->counter || c.counter <= l->counter))
+            x->best = fmin(x->best, score);
+        return;
+    }
+    const struct ways *w = &x->ways[block][entry];
+    for (size_t i = 0; i < w->n; i++) {
+        struct bk_cost sum = { c.params + w->cost[i].params, c.macs + w->cost[i].macs, c.counter + w->cost[i].counter };
+        walk_fabric(x, block + 1, x->s.iface->exit(x->s.state, block, entry, &w->path[i]), score + w->score[i], sum, l);
+    }
+}
+
+/* By brute force over all 1,615,872 architectures of the supernet. */
+static void test_hytra(void)
+{
+    static const struct limits limits[] = { { 0, 0, 0 }, { 0, 3e9, 0 }, { 26e6, 0, 0 }, { 24e6, 3.6e9, 0 }, { 0, 0, 2.6e9 }, { 1e6, 0, 0 } };
+    static struct fabric x;
+    struct bk_error err = BK_ERROR_INIT;
+    struct fixture f;
+    char option[3][64];
+    double slowest = 0;
+    fixture_open(&f);
+    fixture_space(&f, "hytra", NULL, &x.s);
+    fill_fabric(&x);
+    for (size_t i = 0; i < BK_ARRAY_LEN(limits); i++) {
+        const struct limits *l = &limits[i];
+        struct bk_found found;
+        struct bk_cost cost;
+        snprintf(option[0], 64, "max_params=%.1f", l->params);
+        snprintf(option[1], 64, "max_macs=%.1f", l->macs);
+        snprintf(option[2], 64, "max_counter=%.1f", l->counter);
+        x.best = INFINITY;
+        x.n_archs = 0;
+        walk_fabric(&x, 0, 0, 0, x.rest, l);
+        struct bk_instance *t = fixture_get(&f, BK_KIND_SEARCHER, "traversal", OPTIONS(option[0], option[1], option[2]));
+        const struct bk_searcher_iface *iface = bk_instance_iface(t);
+        struct bk_search_task task = { .struct_size = sizeof task, .better = BK_LOWER_IS_BETTER, .space = &x.s, .table = x.table,
+                                       .n_classes = 1000 };
+        double start = bk_now();
+        int rc = iface->solve(t->state, &task, &found, &err);
+        slowest = fmax(slowest, bk_now() - start);
+        CU_ASSERT_EQUAL(rc, isfinite(x.best) ? BK_OK : BK_ENOTFOUND);
+        if (rc == BK_OK) {
+            CU_ASSERT_EQUAL(found.score, x.best);
+            BK_ASSERT_OK(bk_space_cost(&x.s, &found.arch, 1000, &cost, &err));
+            CU_ASSERT(cost.macs == found.cost.macs && cost.params == found.cost.params);
+            CU_ASSERT((!l->params || cost.params <= l->params) && (!l->macs || cost.macs <= l->macs));
+        }
+        bk_instance_close(f.instance[--f.n]);
+    }
+    CU_ASSERT_EQUAL(x.n_archs, 1615872);
+    printf("  1,615,872 architectures in at most %.1f ms ...", 1e3 * slowest);
+    for (int k = 0; k < 4; k++) {
+        for (int e = 0; e < 5; e++) {
+            free(x.ways[k][e].cost);
+            free(x.ways[k][e].score);
+            bk_free(x.ways[k][e].path);
+        }
+        free(x.table[k].path);
+        free(x.table[k].score);
+    }
+    fixture_close(&f);
+}
+
 /* ---- latencies ---------------------------------------------------------------------------------------------- */
 
 static double milliseconds(int block, int entry, const struct bk_path *path)
@@ -453,6 +577,6 @@ static void test_large_space(void)
     fixture_close(&f);
 }
 
-BK_SUITE({ "brute force on a small space", test_brute_force }, { "latency", test_latency }, { "released ratings", test_released_tables },
+BK_SUITE({ "brute force on a small space", test_brute_force }, { "HyTra", test_hytra }, { "latency", test_latency }, { "released ratings", test_released_tables },
          { "released ratings of MBConv", test_released_mbconv },
          { "a space of 4^18", test_large_space })
