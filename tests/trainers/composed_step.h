@@ -21,7 +21,6 @@ struct composed {
     struct bk_tape *tape;
     struct bk_path prefix[BK_MAX_BLOCKS], path[BK_MAX_SAMPLED];
     int n_paths;
-    double tolerance;
 };
 
 static struct bk_error err;
@@ -52,7 +51,7 @@ static inline void composed_weights(struct composed *t)
 /* False when the backend is not built or cannot work here. */
 static inline bool composed_open(struct composed *t, const struct step_case *c, const char *backend)
 {
-    *t = (struct composed){ .c = c, .tolerance = c->cpu_tolerance > 0 && !strcmp(backend, "cpu") ? c->cpu_tolerance : 1e-5 };
+    *t = (struct composed){ .c = c };
     fixture_open(&t->f);
     struct bk_instance *i = fixture_try(&t->f, BK_KIND_BACKEND, backend, NULL);
     int rc = i ? bk_device_open(bk_instance_iface(i), i->state, 0, BK_REPEATABLE, 1, &t->device, &err) : BK_ENOTSUP;
@@ -62,7 +61,7 @@ static inline bool composed_open(struct composed *t, const struct step_case *c, 
     }
     BK_ASSERT_OK(rc);
     fixture_space(&t->f, c->space, c->options, &t->space);
-    t->data = step_read(c);
+    t->data = step_read(c, "");
     t->n_paths = step_paths(t->data, "paths", t->path);
     CU_ASSERT_EQUAL(step_paths(t->data, "prefix", t->prefix), c->block);
     BK_ASSERT_OK(bk_siamese_init(&t->s, t->device, BK_F32, &t->space, c->block, STEP_HIDDEN, STEP_OUT, 0, &err));
@@ -86,10 +85,10 @@ static inline double composed_check(struct composed *t, const char *key, const s
     BK_ASSERT_OK(bk_tensor_read_f32(x, got, &err));
     const struct bk_bundle_entry *e = bk_bundle_find(t->data, key);
     CU_ASSERT_PTR_NOT_NULL_FATAL(e);
-    double d = step_difference(e, got, bk_tensor_numel(x), 0);
-    if (!(d <= t->tolerance))
+    double d = step_difference(e, got, bk_tensor_numel(x), step_partner(t->data, key, bk_tensor_numel(x)));
+    if (!(d <= step_tolerance))
         printf("\n    %s differs by %.3g\n", key, d);
-    CU_ASSERT(d <= t->tolerance);
+    CU_ASSERT(d <= step_tolerance);
     bk_free(got);
     return d;
 }

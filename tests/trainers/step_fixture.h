@@ -10,33 +10,35 @@
 
 enum { STEP_HIDDEN = 24, STEP_OUT = 12, STEP_SEED = 11 };
 
-/* A file "<fixture>_block<block>.safetensors" and the space it was made for. */
+/* Of the largest element of each tensor (of a norm: of its scale and offset together), in f32, on every backend. */
+static const double step_tolerance = 1e-5;
+
+/* Files "<fixture><variant>_block<block>.safetensors" and the space they were made for. */
 struct step_case {
     const char *fixture, *space;
     const char *const *options;
     int block;
     bool own;                   /* every path has views of its own */
-    double cpu_tolerance;       /* of backend cpu, where sums are f32; 0: 1e-5 as elsewhere */
 };
 
 static const char *const nats_step_options[] = { "widths=[8,16]", "pooled_width=20", NULL };
 static const char *const mbconv_step_options[] = { "widths=[6,8]", "depths=[2,2]", "strides=[2,1]", "ops=[35,23,13,15]", NULL };
 
-static const struct step_case nats_step[2] = { { "nats_step", "nats_ss", nats_step_options, 0, false, 0 },
-                                               { "nats_step", "nats_ss", nats_step_options, 1, false, 0 } };
-static const struct step_case mbconv_step[2] = { { "mbconv_step", "mbconv", mbconv_step_options, 0, true, 0 },
-                                                 { "mbconv_step", "mbconv", mbconv_step_options, 1, true, 0 } };
+static const struct step_case nats_step[2] = { { "nats_step", "nats_ss", nats_step_options, 0, false },
+                                               { "nats_step", "nats_ss", nats_step_options, 1, false } };
+static const struct step_case mbconv_step[2] = { { "mbconv_step", "mbconv", mbconv_step_options, 0, true },
+                                                 { "mbconv_step", "mbconv", mbconv_step_options, 1, true } };
 
 static const char *const hytra_step_options[] = { "width=16", NULL };
-static const struct step_case hytra_step[2] = { { "hytra_step", "hytra", hytra_step_options, 0, true, 3e-5 },
-                                                { "hytra_step", "hytra", hytra_step_options, 1, true, 3e-5 } };
+static const struct step_case hytra_step[2] = { { "hytra_step", "hytra", hytra_step_options, 0, true },
+                                                { "hytra_step", "hytra", hytra_step_options, 1, true } };
 
-static inline struct bk_bundle *step_read(const struct step_case *c)
+static inline struct bk_bundle *step_read(const struct step_case *c, const char *variant)
 {
     struct bk_error err = BK_ERROR_INIT;
     struct bk_bundle *data;
     char path[4096];
-    snprintf(path, sizeof path, "%s/tests/fixtures/%s_block%d.safetensors", bk_test_env("BK_TEST_SOURCE"), c->fixture, c->block);
+    snprintf(path, sizeof path, "%s/tests/fixtures/%s%s_block%d.safetensors", bk_test_env("BK_TEST_SOURCE"), c->fixture, variant, c->block);
     BK_ASSERT_OK(bk_bundle_read(path, &data, &err));
     return data;
 }
@@ -77,19 +79,18 @@ static inline bool step_weight(const struct bk_bundle *data, bool target, const 
     char key[128];
     for (uint32_t i = 0; i < rank; i++)
         n *= dim[i];
-    if (!formula) {
-        snprintf(key, sizeof key, "%c.%s", target ? 't' : 'w', slot);
-        const struct bk_bundle_entry *e = bk_bundle_find(data, key);
-        if (!e)
-            return false;
+    snprintf(key, sizeof key, "%c.%s", target && !formula ? 't' : 'w', slot);
+    const struct bk_bundle_entry *e = bk_bundle_find(data, key);
+    if (e) {
         CU_ASSERT_EQUAL_FATAL(e->nbytes, (size_t)n * sizeof *out);
         memcpy(out, e->data, e->nbytes);
-        return true;
-    }
-    if (!strncmp(dot, ".running", 8))
+    } else if (formula && strncmp(dot, ".running", 8)) {
+        step_formula(data, key, n / dim[0], n, out);
+    } else {
         return false;
-    snprintf(key, sizeof key, "w.%s", slot);
-    step_formula(data, key, n / dim[0], n, out);
+    }
+    if (!formula)
+        return true;
     if (target) {
         float *more = malloc((size_t)n * sizeof *more);
         key[0] = 't';
@@ -122,7 +123,8 @@ static inline void step_digest(const float *x, int64_t n, double out[STEP_DIGEST
         out[8 + j] = x[j * (n / 8)];
 }
 
-/* Largest difference of n values relative to the largest wanted one (of projections: to the norm); `least` bounds the latter below. */
+/* Largest difference of n values relative to the largest wanted one; of a digest also the norm of all differences, which the squares of
+ * projections on random signs estimate without bias, relative to the norm of what is wanted. `least` bounds both from below. */
 static inline double step_difference(const struct bk_bundle_entry *e, const float *got, int64_t n, double least)
 {
     const float *want = e->data;
@@ -136,9 +138,31 @@ static inline double step_difference(const struct bk_bundle_entry *e, const floa
     }
     CU_ASSERT_EQUAL_FATAL(e->nbytes, STEP_DIGEST * sizeof *got);
     step_digest(got, n, digest);
-    for (int j = 0; j < STEP_DIGEST; j++)
-        worst = fmax(worst, fabs(digest[j] - want[j]) / fmax(least, want[j >= 1 && j < 8]));
+    const double largest = fmax(least, (double)want[0]), norm = fmax(least, (double)want[1]);
+    double squares = 0;
+    for (int j = 2; j < 8; j++)
+        squares += (digest[j] - want[j]) * (digest[j] - want[j]);
+    worst = fmax(fabs(digest[1] - want[1]), sqrt(squares / 6)) / norm;
+    for (int j = 0; j < STEP_DIGEST; j += j ? 1 : 8)
+        worst = fmax(worst, fabs(digest[j] - want[j]) / largest);
     return worst;
+}
+
+/* For the `n` values of a norm's "<key>.offset" the largest of its scale, so that both are measured alike: an offset in front of another
+ * norm has hardly any gradient. 0 for other keys. */
+static inline double step_partner(const struct bk_bundle *data, const char *key, int64_t n)
+{
+    const char *dot = strrchr(key, '.');
+    char partner[160];
+    double largest = 0;
+    if (strcmp(dot, ".offset"))
+        return 0;
+    snprintf(partner, sizeof partner, "%.*s.scale", (int)(dot - key), key);
+    const struct bk_bundle_entry *e = bk_bundle_find(data, partner);
+    bool digest = e && e->nbytes != (size_t)n * sizeof(float);
+    for (int64_t i = 0; e && i < (digest ? 1 : n); i++)
+        largest = fmax(largest, fabs((double)((const float *)e->data)[i]));
+    return largest;
 }
 
 /* Images [B,S,S,3] as bytes. */

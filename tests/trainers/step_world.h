@@ -55,7 +55,7 @@ static inline void step_open(struct step_world *s, const struct step_case *c, co
 {
     static const struct bk_sampler_iface fixed = { .struct_size = sizeof fixed, .sample = step_sample };
     struct bk_env *env = &s->w.env;
-    s->data = step_read(c);
+    s->data = step_read(c, "");
     world_open(&s->w, BK_F32, 8, 8);
     CU_ASSERT_EQUAL(env->seed, STEP_SEED);
     fixture_space(&s->w.f, c->space, c->options, &s->w.space);
@@ -98,7 +98,7 @@ static inline int step_put_weights(struct bk_bundle *checkpoint, const char *net
 
 /* Every "<prefix><slot>" of the fixture against "<network>.<slot><ending>" of the result; returns how many. */
 static inline int step_compare(const struct bk_bundle *data, const char *prefix, const struct bk_bundle *result,
-                               const char *network, const char *ending, double floor, double tolerance)
+                               const char *network, const char *ending, double floor)
 {
     int n = 0;
     for (size_t i = 0; i < bk_bundle_count(data); i++) {
@@ -109,10 +109,11 @@ static inline int step_compare(const struct bk_bundle *data, const char *prefix,
         snprintf(name, sizeof name, "%s.%s%s", network, want->name + strlen(prefix), ending);
         const struct bk_bundle_entry *got = bk_bundle_find(result, name);
         CU_ASSERT_PTR_NOT_NULL_FATAL(got);
-        double d = step_difference(want, got->data, (int64_t)(got->nbytes / sizeof(float)), floor);
-        if (!(d <= tolerance))
+        int64_t count = (int64_t)(got->nbytes / sizeof(float));
+        double d = step_difference(want, got->data, count, fmax(floor, step_partner(data, want->name, count)));
+        if (!(d <= step_tolerance))
             printf("\n    %s differs by %g\n", name, d);
-        CU_ASSERT(d <= tolerance);
+        CU_ASSERT(d <= step_tolerance);
         n++;
     }
     return n;

@@ -14,7 +14,7 @@ struct distill_case {
     const char *const *space_options;
     const char *options[6];
     int block, side;
-    uint32_t dtype;             /* 0: f32 on ref and cpu */
+    const char *faint;          /* ending of the names of parameters that are a sixteenth */
     struct bk_path path, prefix[2];
 };
 
@@ -84,8 +84,14 @@ static double value(const struct bk_bundle_entry *e, int64_t i)
     return e->dtype == BK_F64 ? ((const double *)e->data)[i] : (double)((const float *)e->data)[i];
 }
 
-/* "student.<slot>" of a bundle becomes the formula's "s.<slot>", "teacher.<slot>" its "t.<slot>". */
-static void put_weights(struct bk_bundle *b)
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return m <= n && !strcmp(text + n - m, end);
+}
+
+/* "student.<slot>" of a bundle becomes the fixture's "<case>.w.<slot>", else the formula's "s.<slot>"; "teacher.<slot>" its "t.<slot>". */
+static void put_weights(const struct distill_case *c, const struct bk_bundle *data, struct bk_bundle *b)
 {
     struct bk_error err = BK_ERROR_INIT;
     for (size_t i = 0; i < bk_bundle_count(b); i++) {
@@ -99,8 +105,15 @@ static void put_weights(struct bk_bundle *b)
         double *wide = malloc((size_t)n * sizeof *wide);
         snprintf(name, sizeof name, "%s.%s", student ? "s" : "t", e->name + 8);
         formula_parameter(role_of(e->name), name, n / e->dim[0], n, v);
-        for (int64_t k = 0; k < n; k++)
+        if (c->faint && ends_with(name, c->faint))
+            for (int64_t k = 0; k < n; k++)
+                v[k] /= 16;
+        snprintf(name, sizeof name, "%s.w.%s", c->name, e->name + 8);
+        const struct bk_bundle_entry *moved = student ? bk_bundle_find(data, name) : NULL;
+        for (int64_t k = 0; k < n; k++) {
+            v[k] = moved ? ((const float *)moved->data)[k] : v[k];
             wide[k] = (double)v[k];
+        }
         BK_ASSERT_OK(bk_bundle_put(b, e->name, e->dtype, e->rank, e->dim, e->dtype == BK_F64 ? (void *)wide : (void *)v, &err));
         free(wide);
         free(v);
@@ -118,7 +131,7 @@ static double largest(const struct bk_bundle_entry *e)
 /* Of large tensors the fixture has every 8th element. */
 static int64_t stride_of(const struct bk_bundle_entry *some, const struct bk_bundle_entry *all)
 {
-    int64_t stride = count(all) > 8192 ? 8 : 1;
+    int64_t stride = count(all) > 2048 ? 8 : 1;
     CU_ASSERT_EQUAL_FATAL(count(all), count(some) * stride);
     return stride;
 }
@@ -217,7 +230,7 @@ static void run_step(struct world *w, const struct distill_case *c, const struct
     BK_ASSERT_OK(t->begin(i->state, &w->env, previous, &err));
     BK_ASSERT_OK(bk_bundle_new(&before, &err));
     BK_ASSERT_OK(t->save(i->state, before, &err));
-    put_weights(before);
+    put_weights(c, data, before);
     BK_ASSERT_OK(t->load(i->state, before, &err));
     BK_ASSERT_OK(t->advance(i->state, 0, &p, &err));
     CU_ASSERT_EQUAL(p.step, 1);
@@ -245,8 +258,8 @@ static void run(const struct distill_case *c)
     char path[4096];
     snprintf(path, sizeof path, "%s/tests/fixtures/distill_step.safetensors", bk_test_env("BK_TEST_SOURCE"));
     BK_ASSERT_OK(bk_bundle_read(path, &data, &err));
-    for (int backend = 0; backend < (c->dtype ? 1 : 2); backend++) {
-        world_open(&w, c->dtype ? c->dtype : BK_F32, 8, 8);
+    for (int backend = 0; backend < 2; backend++) {
+        world_open(&w, BK_F32, 8, 8);
         if (!backend || world_use_backend(&w, "cpu")) {
             fixture_space(&w.f, c->space, c->space_options, &w.space);
             struct bk_images *images = store_images(&w, c->side);
@@ -271,8 +284,7 @@ static const char *const hytra_options[] = { "width=16", NULL };
 #define NATS .space = "nats_ss", .space_options = nats_options, .side = 12
 #define MBCONV .space = "mbconv", .space_options = mbconv_step_options, .side = 20, .options = { "teacher_arch=\"13 01\"" }
 
-/* In double: ReLUs of the deep blocks that fall on either side of 0 in f32 change gradients by more than rounding. */
-#define HYTRA .dtype = BK_F64, .space = "hytra", .space_options = hytra_options, .side = 64, .options = { "teacher_arch=\"5433 3220 0000 0000\"" }
+#define HYTRA .faint = ".expand.norm.scale", .space = "hytra", .space_options = hytra_options, .side = 64, .options = { "teacher_arch=\"5433 3220 0000 0000\"" }
 
 static void test_first_block(void)
 {
@@ -305,7 +317,7 @@ static void test_mbconv(void)
 
 static void test_hytra(void)
 {
-    run(&(struct distill_case){ .name = "hytra0", HYTRA, .path = { 4, { 5, 5, 4, 4 } } });
+    run(&(struct distill_case){ .name = "hytra0", HYTRA, .path = { 4, { 5, 4, 3, 1 } } });
     run(&(struct distill_case){ .name = "hytra1", HYTRA, .block = 1, .path = { 4, { 4, 3, 3, 3 } },
                                 .prefix = { { 4, { 5, 5, 4, 4 } } } });
 }
