@@ -76,13 +76,13 @@ static int add_chunk(struct bk__step_arena *a, size_t need, struct bk_error *err
         a->cap_chunks = cap;
     }
     void *base;
-    if (bk_device_alloc(a->device, size, &base, err)) {
-        size = need;            /* the growth was a wish, the need is not */
-        if (bk_device_alloc(a->device, size, &base, err)) {
-            bk_context(err, "step memory, %zu MiB held", a->held >> 20);
+    /* The growth is a wish, the need is not: a nearly full device gives less, in few pieces all the same. */
+    for (; bk_device_alloc(a->device, size, &base, err); size = size / 2 > need ? size / 2 : need)
+        if (size == need) {
+            bk_context(err, "step region, %zu MiB held", a->held >> 20);
             return BK_ENOMEM;
         }
-    }
+    bk__device_take_refusal(a->device);
     a->chunk[a->n_chunks++] = (struct bk__chunk){ base, size, 0 };
     a->held += size;
     forbid(a, base, size);

@@ -13,7 +13,7 @@
 #ifndef BK_AUTOGRAD_STEP_ARENA_H
 #define BK_AUTOGRAD_STEP_ARENA_H
 
-#include <bosskit/tensor.h>
+#include <bosskit/tape.h>
 
 struct bk__chunk {
     char *base;
@@ -36,5 +36,8 @@ void bk__step_arena_release(struct bk__step_arena *a);
 int bk__step_arena_take(struct bk__step_arena *a, size_t nbytes, void **out, struct bk_error *err) BK_MUST_USE;
 /** Give back everything taken since the position was (chunk, offset). */
 void bk__step_arena_rewind(struct bk__step_arena *a, size_t chunk, size_t offset);
+
+/** That of a tape. */
+struct bk__step_arena *bk__tape_arena(struct bk_tape *tape);
 
 #endif

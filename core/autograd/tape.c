@@ -110,6 +110,11 @@ size_t bk_tape_peak(const struct bk_tape *tape)
     return tape->arena.peak;
 }
 
+struct bk__step_arena *bk__tape_arena(struct bk_tape *tape)
+{
+    return &tape->arena;
+}
+
 /* ---- tensors of the step ------------------------------------------------------------------------- */
 
 static int add_header_block(struct bk_tape *tape, struct bk_error *err)

@@ -13,6 +13,7 @@ struct bk_device {
     const struct bk_backend_iface *backend;
     void *state;
     bool host_memory;
+    bool refused, dry;
 };
 
 /* ---- kernel names: those of ops.def in lower case ------------------------------------------------ */
@@ -111,9 +112,36 @@ int bk_device_synchronize(struct bk_device *device, struct bk_error *err)
 
 /* ---- memory -------------------------------------------------------------------------------------- */
 
+static int note_refusal(struct bk_device *device, int rc)
+{
+    if (rc == BK_ENOMEM)
+        device->refused = true;
+    return rc;
+}
+
+bool bk__device_take_refusal(struct bk_device *device)
+{
+    bool refused = device->refused;
+    device->refused = false;
+    return refused;
+}
+
+bool bk__device_available(struct bk_device *device, size_t *available)
+{
+    const struct bk_backend_iface *backend = device->backend;
+    struct bk_error ignored = BK_ERROR_INIT;
+    size_t total;
+    return BK_HAS(backend, memory) && backend->memory && !backend->memory(device->state, available, &total, &ignored);
+}
+
+void bk__device_set_dry(struct bk_device *device, bool dry)
+{
+    device->dry = dry;
+}
+
 int bk_device_alloc(struct bk_device *device, size_t nbytes, void **out, struct bk_error *err)
 {
-    return device->backend->alloc(device->state, nbytes ? nbytes : 1, out, err);
+    return note_refusal(device, device->backend->alloc(device->state, nbytes ? nbytes : 1, out, err));
 }
 
 void bk_device_dealloc(struct bk_device *device, void *p, size_t nbytes)
@@ -124,12 +152,14 @@ void bk_device_dealloc(struct bk_device *device, void *p, size_t nbytes)
 
 int bk__device_copy_in(struct bk_device *device, void *dst, const void *src_host, size_t nbytes, struct bk_error *err)
 {
-    return nbytes ? device->backend->copy_in(device->state, dst, src_host, nbytes, err) : BK_OK;
+    return nbytes && !device->dry ? device->backend->copy_in(device->state, dst, src_host, nbytes, err) : BK_OK;
 }
 
 int bk__device_copy_out(struct bk_device *device, void *dst_host, const void *src, size_t nbytes, struct bk_error *err)
 {
-    return nbytes ? device->backend->copy_out(device->state, dst_host, src, nbytes, err) : BK_OK;
+    if (device->dry)
+        memset(dst_host, 0, nbytes);
+    return nbytes && !device->dry ? device->backend->copy_out(device->state, dst_host, src, nbytes, err) : BK_OK;
 }
 
 /* A backend without `copy` or `zero` gets them by way of the host. */
@@ -147,7 +177,7 @@ static int through_host(struct bk_device *device, void *dst, const void *src, si
 
 int bk__device_copy(struct bk_device *device, void *dst, const void *src, size_t nbytes, struct bk_error *err)
 {
-    if (!nbytes)
+    if (!nbytes || device->dry)
         return BK_OK;
     if (device->backend->copy)
         return device->backend->copy(device->state, dst, src, nbytes, err);
@@ -156,7 +186,7 @@ int bk__device_copy(struct bk_device *device, void *dst, const void *src, size_t
 
 int bk__device_zero(struct bk_device *device, void *dst, size_t nbytes, struct bk_error *err)
 {
-    if (!nbytes)
+    if (!nbytes || device->dry)
         return BK_OK;
     if (device->backend->zero)
         return device->backend->zero(device->state, dst, nbytes, err);
@@ -181,7 +211,9 @@ int bk_device_run(struct bk_device *device, uint32_t kernel, const struct bk_ker
 {
     if (!bk_kernel_name(kernel))
         return bk_fail(err, BK_EINVAL, "there is no kernel number %u", kernel);
-    int rc = device->backend->run(device->state, kernel, args, err);
+    if (device->dry)
+        return BK_OK;
+    int rc = note_refusal(device, device->backend->run(device->state, kernel, args, err));
     if (rc)
         add_context(kernel, args, err);
     return rc;

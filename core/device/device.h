@@ -17,6 +17,13 @@ int bk__device_copy_out(struct bk_device *device, void *dst_host, const void *sr
 int bk__device_copy(struct bk_device *device, void *dst, const void *src, size_t nbytes, struct bk_error *err)
     BK_MUST_USE;
 int bk__device_zero(struct bk_device *device, void *dst, size_t nbytes, struct bk_error *err) BK_MUST_USE;
+
+/** Could the backend not give memory, to alloc or to a kernel, since the last call? */
+bool bk__device_take_refusal(struct bk_device *device);
+/** Bytes that the backend could still give; false when it cannot say. */
+BK_API bool bk__device_available(struct bk_device *device, size_t *available);
+/** While dry, kernels and copies do nothing and what is read is zero: for measuring a step (autograd/step_memory.h). */
+void bk__device_set_dry(struct bk_device *device, bool dry);
 /** May the host touch this device's memory directly (and AddressSanitizer watch it)? */
 bool bk__device_is_host(const struct bk_device *device);
 

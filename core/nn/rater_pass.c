@@ -3,6 +3,7 @@
  *
  * Not here: augmentation and loading (data/), walking paths (traverse.c), losses.
  */
+#include "autograd/step_memory.h"
 #include <bosskit/traverse.h>
 
 int bk_batch_view(struct bk_tape *tape, uint32_t dtype, const struct bk_batch *batch, int32_t view, int32_t side,
@@ -37,15 +38,28 @@ static int open_loader(const struct bk_pass *p, struct bk_loader **out, struct b
     return bk_loader_new(&c, out, err);
 }
 
+struct call {
+    const struct bk_pass *p;
+    bk_pass_fn fn;
+    void *user;
+    struct bk_batch batch;
+};
+
+static int call_fn(void *user, struct bk_error *err)
+{
+    const struct call *c = user;
+    struct bk_tensor *image[2] = { NULL, NULL };
+    bk_tape_reset(c->p->tape);
+    for (int32_t v = 0; v < c->p->n_views; v++)
+        BK_TRY(bk_batch_view(c->p->tape, c->p->env->dtype, &c->batch, v, c->p->view[v].size, &image[v], err));
+    return c->fn(c->user, &c->batch, image, err);
+}
+
 static int run_batch(const struct bk_pass *p, struct bk_loader *loader, bk_pass_fn fn, void *user, struct bk_error *err)
 {
-    struct bk_tensor *image[2] = { NULL, NULL };
-    struct bk_batch batch;
-    BK_TRY(bk_loader_next(loader, &batch, err));
-    bk_tape_reset(p->tape);
-    for (int32_t v = 0; v < p->n_views; v++)
-        BK_TRY(bk_batch_view(p->tape, p->env->dtype, &batch, v, p->view[v].size, &image[v], err));
-    return fn(user, &batch, image, err);
+    struct call c = { .p = p, .fn = fn, .user = user };
+    BK_TRY(bk_loader_next(loader, &c.batch, err));
+    return bk__step_run(p->tape, c.batch.n, call_fn, &c, err);
 }
 
 int bk_pass_run(const struct bk_pass *p, bk_pass_fn fn, void *user, int32_t *n_batches, struct bk_error *err)

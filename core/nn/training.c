@@ -3,6 +3,7 @@
  *
  * Not here: what an iteration computes (trainers), and files (the host writes the bundles).
  */
+#include "autograd/step_memory.h"
 #include <bosskit/training.h>
 
 #include <math.h>
@@ -119,14 +120,27 @@ static int finish_iteration(struct bk_training *t, const struct bk_training_meth
     return t->step == t->n_steps ? bk_weights_zero_grad(t->weights, err) : BK_OK;
 }
 
+struct call {
+    struct bk_training *t;
+    const struct bk_training_methods *m;
+    void *trainer;
+    struct bk_batch batch;
+};
+
+static int call_iteration(void *user, struct bk_error *err)
+{
+    struct call *c = user;
+    bk_tape_reset(c->t->tape);
+    return c->m->iteration(c->trainer, &c->batch, err);
+}
+
 static int iterate(struct bk_training *t, const struct bk_training_methods *m, void *trainer, int64_t *images,
                    struct bk_error *err)
 {
-    struct bk_batch batch;
-    BK_TRY(bk_loader_next(t->loader, &batch, err));
-    *images += batch.n;
-    bk_tape_reset(t->tape);
-    BK_TRY(m->iteration(trainer, &batch, err));
+    struct call c = { .t = t, .m = m, .trainer = trainer };
+    BK_TRY(bk_loader_next(t->loader, &c.batch, err));
+    *images += c.batch.n;
+    BK_TRY(bk__step_run(t->tape, c.batch.n, call_iteration, &c, err));
     return finish_iteration(t, m, trainer, err);
 }
 

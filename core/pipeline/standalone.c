@@ -5,6 +5,8 @@
  */
 #include "pipeline/standalone.h"
 
+#include "autograd/step_memory.h"
+
 #include <bosskit/file.h>
 #include <math.h>
 #include <stdio.h>
@@ -178,14 +180,30 @@ static int average(struct bk__alone *a, struct bk_error *err)
     return BK_OK;
 }
 
+struct gradient_call {
+    struct bk__alone *a;
+    const struct bk_batch *b;
+    uint64_t draw;
+    double scale;
+    struct bk_tensor *loss;
+};
+
+static int call_gradient(void *user, struct bk_error *err)
+{
+    struct gradient_call *c = user;
+    struct bk__alone *a = c->a;
+    struct bk_tensor *logits;
+    BK_TRY(bk__alone_forward(a, a->weights, c->b, a->view.size, true, c->draw, &logits, err));
+    BK_TRY(loss_of(a, c->b, logits, &c->loss, err));
+    return bk_tape_backward(a->tape, c->loss, c->scale, err);
+}
+
 int bk__alone_add_gradient(struct bk__alone *a, const struct bk_batch *b, uint64_t draw, double scale, double *loss_value,
                            struct bk_error *err)
 {
-    struct bk_tensor *logits, *loss;
-    BK_TRY(bk__alone_forward(a, a->weights, b, a->view.size, true, draw, &logits, err));
-    BK_TRY(loss_of(a, b, logits, &loss, err));
-    BK_TRY(bk_tape_backward(a->tape, loss, scale, err));
-    return loss_value ? read_loss(a, loss, loss_value, err) : BK_OK;
+    struct gradient_call c = { a, b, draw, scale, NULL };
+    BK_TRY(bk__step_run(a->tape, b->n, call_gradient, &c, err));
+    return loss_value ? read_loss(a, c.loss, loss_value, err) : BK_OK;
 }
 
 int bk__alone_update(struct bk__alone *a, struct bk_error *err)

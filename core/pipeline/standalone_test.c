@@ -5,6 +5,8 @@
  */
 #include "pipeline/standalone.h"
 
+#include "autograd/step_memory.h"
+
 #include <bosskit/file.h>
 #include <math.h>
 #include <stdio.h>
@@ -28,24 +30,39 @@ static int32_t rank_of(const float *row, int32_t label, int32_t n_classes)
     return before;
 }
 
+struct test_call {
+    struct bk__alone *a;
+    struct bk_weights *weights;
+    struct bk_batch b;
+    int32_t size;
+    float *logits;
+};
+
+static int call_forward(void *user, struct bk_error *err)
+{
+    struct test_call *c = user;
+    struct bk_tensor *y;
+    BK_TRY(bk__alone_forward(c->a, c->weights, &c->b, c->size, false, 0, &y, err));
+    return bk_tensor_read_f32(y, c->logits, err);
+}
+
 static int count_batch(struct bk__alone *a, struct bk_weights *weights, struct bk_loader *loader, int32_t size,
                        float *logits, struct bk__test_counts *c, struct bk_error *err)
 {
-    struct bk_tensor *y;
-    struct bk_batch b;
+    struct test_call call = { .a = a, .weights = weights, .size = size, .logits = logits };
+    const struct bk_batch *b = &call.b;
 
-    BK_TRY(bk_loader_next(loader, &b, err));
-    BK_TRY(bk__alone_forward(a, weights, &b, size, false, 0, &y, err));
-    BK_TRY(bk_tensor_read_f32(y, logits, err));
-    for (int32_t i = 0; i < b.n; i++) {
-        int32_t rank = rank_of(logits + (size_t)i * (size_t)a->n_classes, b.label[i], a->n_classes);
+    BK_TRY(bk_loader_next(loader, &call.b, err));
+    BK_TRY(bk__step_run(a->tape, b->n, call_forward, &call, err));
+    for (int32_t i = 0; i < b->n; i++) {
+        int32_t rank = rank_of(logits + (size_t)i * (size_t)a->n_classes, b->label[i], a->n_classes);
         if (rank < 0)
             return bk_fail(err, BK_ENUMERIC, "the trained network's logits for test image %u are not finite",
-                           (unsigned)b.image[i]);
+                           (unsigned)b->image[i]);
         c->top1 += rank < 1;
         c->top5 += rank < 5;
     }
-    c->n += b.n;
+    c->n += b->n;
     return BK_OK;
 }
 

@@ -106,7 +106,9 @@ int bk_tensor_new(struct bk_device *device, uint32_t dtype, uint32_t rank, const
     t->device = device;
     size_t nbytes = bk_tensor_nbytes(t);
     int rc = bk_device_alloc(device, nbytes, &t->data, err);
-    if (!rc)
+    if (rc)
+        bk_context(err, "parameter region");
+    else
         rc = bk__device_zero(device, t->data, nbytes, err);
     if (rc) {
         bk_tensor_free(t);

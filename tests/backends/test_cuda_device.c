@@ -2,6 +2,8 @@
  * The cuda backend's memory, errors and repeatability, on a GPU (skipped without one) or emulated. Its kernels are compared with `ref` in
  * test_backend_agreement and, in whole training steps, in test_nats_step and test_mbconv_step.
  */
+#include "autograd/step_memory.h"
+#include "device/device.h"
 #include "plugin/registry.h"
 #include "unit.h"
 #include <bosskit/ops.h>
@@ -11,6 +13,7 @@ static struct bk_registry *registry;
 static struct bk_instance *instance;
 static struct bk_device *device;
 static struct bk_error err;
+static int64_t step_images;
 
 static bool open_cuda(void)
 {
@@ -118,7 +121,7 @@ static void test_out_of_memory(void)
     CU_ASSERT_EQUAL(bk_tensor_new(device, BK_F32, 1, &huge, &t, &err), BK_ENOMEM);
     printf("\n    %s\n", err.text);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "out of memory"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "16777216 MiB for the step region"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "parameter region: out of memory on CUDA device 0: 16777216 MiB asked for"));
     float *in = noise(n, 5), out[1000];
     t = new_tensor(BK_F32, 1, &n);
     struct bk_kernel_args args = { .in = { t }, .out = { t }, .n_in = 1, .n_out = 1 };
@@ -129,6 +132,40 @@ static void test_out_of_memory(void)
         CU_ASSERT_EQUAL(out[i], in[i] > 0 ? in[i] : 0);
     bk_tensor_free(t);
     free(in);
+    close_cuda();
+}
+
+/* 64 MiB an image in 32 tensors. */
+static int take_step(void *user, struct bk_error *e)
+{
+    struct bk_tape *tape = user;
+    struct bk_tensor *t;
+    bk_tape_reset(tape);
+    for (int i = 0; i < 32; i++)
+        BK_TRY(bk_tape_tensor(tape, BK_F32, 2, (int64_t[]){ step_images, 1 << 19 }, &t, e));
+    return BK_OK;
+}
+
+/* A step that is too large says what it needs and which batch would fit; that one does. */
+static void test_step_out_of_memory(void)
+{
+    OPEN_CUDA();
+    const char *hint = "a batch of about ";
+    struct bk_tape *tape;
+    size_t available;
+    BK_ASSERT_OK(bk_tape_new(device, &tape, &err));
+    CU_ASSERT_FATAL(bk__device_available(device, &available));
+    step_images = (int64_t)(available >> 26) * 3;
+    CU_ASSERT_EQUAL(bk__step_run(tape, step_images, take_step, tape, &err), BK_ENOMEM);
+    printf("\n    %s\n", err.text);
+    CU_ASSERT(!strncmp(err.text, "step region, ", 13));
+    const char *found = strstr(err.text, hint);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+    int64_t fits = strtoll(found + strlen(hint), NULL, 10);
+    CU_ASSERT(fits >= step_images / 6 && fits <= step_images / 3);
+    step_images = fits;
+    BK_ASSERT_OK(bk__step_run(tape, step_images, take_step, tape, &err));
+    bk_tape_free(tape);
     close_cuda();
 }
 
@@ -191,4 +228,4 @@ static void test_dropout(void)
 }
 
 BK_SUITE({ "round trip", test_round_trip }, { "small blocks", test_small_blocks }, { "out of memory", test_out_of_memory },
-         { "repeatable", test_repeatable }, { "dropout", test_dropout })
+         { "step out of memory", test_step_out_of_memory }, { "repeatable", test_repeatable }, { "dropout", test_dropout })

@@ -77,6 +77,8 @@ struct bk_backend_iface {
                struct bk_error *err);
     /** Wait until everything submitted has finished. */
     int (*synchronize)(void *state, struct bk_error *err);
+    /** Bytes that alloc could still give, and those of the whole device; may be NULL. */
+    int (*memory)(void *state, size_t *available, size_t *total, struct bk_error *err);
 };
 
 /** The reference backend built into the core: loops a student can check, f32, bf16 and f64. */

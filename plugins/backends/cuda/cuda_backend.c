@@ -224,6 +224,12 @@ static void dealloc_memory(void *state, void *p, size_t nbytes)
         cuda_dealloc(cuda, p, nbytes);
 }
 
+static int free_memory(void *state, size_t *available, size_t *total, struct bk_error *err)
+{
+    BK_TRY(enter(state, err));
+    return cuda_memory(state, available, total, err);
+}
+
 static int copy_in(void *state, void *dst, const void *src_host, size_t nbytes, struct bk_error *err)
 {
     BK_TRY(enter(state, err));
@@ -301,6 +307,7 @@ static const struct bk_backend_iface iface = {
     .supports = supports,
     .run = run,
     .synchronize = synchronize,
+    .memory = free_memory,
 };
 
 /* clang-format off */

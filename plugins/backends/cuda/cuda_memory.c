@@ -16,20 +16,27 @@
 
 /* ---- out of memory --------------------------------------------------------------------------------- */
 
-static int out_of_memory(struct cuda *cuda, cudaError_t rc, const char *region, size_t nbytes, struct bk_error *err)
+int cuda_memory(struct cuda *cuda, size_t *available, size_t *total, struct bk_error *err)
+{
+    cudaError_t rc = cudaMemGetInfo(available, total);
+    return rc ? cuda_fail(cuda, rc, "asking for the free memory", err) : BK_OK;
+}
+
+/* Whose region it is the core says: it knows parameters from step memory. */
+static int out_of_memory(struct cuda *cuda, cudaError_t rc, size_t nbytes, struct bk_error *err)
 {
     const struct cuda_memory *m = &cuda->memory;
     size_t available = 0, total = 0;
     if (rc != cudaErrorMemoryAllocation)
         return cuda_fail(cuda, rc, "allocating device memory", err);
     cudaGetLastError();         /* handled here: the next launch must not be blamed */
-    cudaMemGetInfo(&available, &total);
-    cudaGetLastError();
+    if (cuda_memory(cuda, &available, &total, err))
+        return BK_EPLUGIN;
     return bk_fail(err, BK_ENOMEM,
-                   "out of memory on CUDA device %d: %zu MiB for the %s region; in use are %zu MiB of small parameters, %zu MiB "
-                   "of large tensors and step memory, %zu MiB of workspace, and %zu of the device's %zu MiB are free",
-                   cuda->device, (nbytes + ((size_t)1 << 20) - 1) >> 20, region, m->slab_bytes >> 20,
-                   m->large_bytes >> 20, m->scratch_bytes >> 20, available >> 20, total >> 20);
+                   "out of memory on CUDA device %d: %zu MiB asked for, %zu of %zu MiB free; in use are %zu MiB of small "
+                   "parameters, %zu MiB of large ones and step memory, %zu MiB of workspace",
+                   cuda->device, (nbytes + ((size_t)1 << 20) - 1) >> 20, available >> 20, total >> 20, m->slab_bytes >> 20,
+                   m->large_bytes >> 20, m->scratch_bytes >> 20);
 }
 
 /* ---- parameters and large blocks -------------------------------------------------------------------- */
@@ -54,7 +61,7 @@ static int add_slab(struct cuda *cuda, size_t nbytes, struct bk_error *err)
         rc = cudaMalloc(&p, size);
     }
     if (rc)
-        return out_of_memory(cuda, rc, "parameter", nbytes, err);
+        return out_of_memory(cuda, rc, nbytes, err);
     m->slab[m->n_slabs++] = p;
     m->slab_bytes += size;
     m->next = p;
@@ -99,7 +106,7 @@ int cuda_alloc(struct cuda *cuda, size_t nbytes, void **out, struct bk_error *er
         return alloc_small(cuda, nbytes, out, err);
     cudaError_t rc = cudaMalloc(out, nbytes);
     if (rc)
-        return out_of_memory(cuda, rc, "step", nbytes, err);
+        return out_of_memory(cuda, rc, nbytes, err);
     cuda->memory.large_bytes += nbytes;
     return BK_OK;
 }
@@ -136,7 +143,9 @@ int cuda_scratch(struct cuda *cuda, enum cuda_scratch_slot slot, size_t nbytes, 
         }
         if (rc) {
             *ptr = NULL;
-            return out_of_memory(cuda, rc, "workspace", nbytes, err);
+            rc = out_of_memory(cuda, rc, nbytes, err);
+            bk_context(err, "workspace region");
+            return rc;
         }
         *held = size;
         cuda->memory.scratch_bytes += size;

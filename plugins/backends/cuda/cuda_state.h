@@ -91,6 +91,8 @@ int cuda_launched(struct cuda *cuda, const char *kernel, struct bk_error *err);
 /* ---- memory (cuda_memory.c) ------------------------------------------------------------------------ */
 
 int cuda_alloc(struct cuda *cuda, size_t nbytes, void **out, struct bk_error *err);
+/** Bytes of the device that are free, and all of them. */
+int cuda_memory(struct cuda *cuda, size_t *available, size_t *total, struct bk_error *err);
 void cuda_dealloc(struct cuda *cuda, void *p, size_t nbytes);
 int cuda_copy_in(struct cuda *cuda, void *dst, const void *src_host, size_t nbytes, struct bk_error *err);
 int cuda_staging_open(struct cuda *cuda, struct bk_error *err);

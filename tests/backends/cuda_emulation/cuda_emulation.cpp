@@ -12,6 +12,7 @@ enum { THREADS = 256, WARP = 32, STACK = 64 << 10 };
 
 struct emulated_index threadIdx, blockIdx, gridDim;
 double emulated_exchange[THREADS];
+size_t emulated_used;
 
 /* Who takes part in a barrier, how many have arrived, how often all had. */
 struct meeting {

@@ -47,11 +47,34 @@ struct cudaDeviceProp {
 #define EMULATED_MEMORY ((size_t)4 << 30)
 #define EMULATED_NAN ((size_t)4 << 20)      /* this much of a block is filled: touching whole arenas takes seconds */
 
+#ifdef __cplusplus
+extern "C"
+#else
+extern
+#endif
+size_t emulated_used;                       /* bytes of device memory */
+
+/* The size stands in front of the block. */
 static inline cudaError_t cudaMalloc(void **p, size_t n)
 {
-    if (n > EMULATED_MEMORY || !(*p = aligned_alloc(256, (n + 255) / 256 * 256)))
+    char *block = n <= EMULATED_MEMORY - emulated_used ? (char *)aligned_alloc(256, (n + 511) / 256 * 256) : NULL;
+    if (!block)
         return cudaErrorMemoryAllocation;
+    memcpy(block, &n, sizeof n);
+    emulated_used += n;
+    *p = block + 256;
     memset(*p, 0xff, n < EMULATED_NAN ? n : EMULATED_NAN);
+    return 0;
+}
+
+static inline cudaError_t cudaFree(void *p)
+{
+    size_t n = 0;
+    if (!p)
+        return 0;
+    memcpy(&n, (char *)p - 256, sizeof n);
+    emulated_used -= n;
+    free((char *)p - 256);
     return 0;
 }
 
@@ -63,7 +86,8 @@ static inline cudaError_t cudaMallocHost(void **p, size_t n)
 
 static inline cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
-    *available = *total = EMULATED_MEMORY;
+    *available = EMULATED_MEMORY - emulated_used;
+    *total = EMULATED_MEMORY;
     return 0;
 }
 
@@ -88,7 +112,6 @@ static inline cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStr
         call;                                                                            \
         return 0;                                                                        \
     }
-EMULATED(cudaFree, (void *p), free(p))
 EMULATED(cudaFreeHost, (void *p), free(p))
 EMULATED(cudaGetLastError, (void), (void)0)
 EMULATED(cudaSetDevice, (int device), (void)device)
