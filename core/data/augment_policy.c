@@ -2,23 +2,22 @@
  * Which operations an image gets under RandAugment (Cubuk et al. 2020) and AutoAugment
  * (Cubuk et al. 2019), and random erasing (Zhong et al. 2020), in the form timm gives
  * them and the published recipes use: operations, level functions and order of
- * decisions are timm's, the random numbers are ours. The pixels are pixels_*.c's.
+ * decisions are timm's, the random numbers are ours. Here is what to do; view_make.c does
+ * it.
  */
 #include "data/augment_policy.h"
+#include "data/pixels.h"
 
 #include <math.h>
 #include <string.h>
 
-#define MAX_LEVEL     10.0
-#define ERASE_TRIES   10
-#define ADD_THRESHOLD 128
+#define MAX_LEVEL   10.0
+#define ERASE_TRIES 10
 
 /* ---- operations ------------------------------------------------------------------ */
 
-enum action {
-    AUTOCONTRAST, EQUALIZE, INVERT, ROTATE, POSTERIZE, SOLARIZE, SOLARIZE_ADD, COLOR,
-    CONTRAST, BRIGHTNESS, SHARPNESS, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y
-};
+/* Maps that BK_VIEW_AFFINE takes. */
+enum map { ROTATE = 1, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y };
 
 /* How a magnitude becomes an argument. "Increasing": 0 changes least. */
 enum level {
@@ -38,27 +37,28 @@ enum op {
 /* The first N_RAND_OPS are what RandAugment draws from. */
 static const struct {
     const char *name;
-    enum action action;
+    enum bk_view_op op;
     enum level level;
+    enum map map;
 } ops[N_OPS] = {
-    [OP_AUTOCONTRAST] = { "AutoContrast", AUTOCONTRAST, NO_LEVEL },
-    [OP_EQUALIZE] = { "Equalize", EQUALIZE, NO_LEVEL },
-    [OP_INVERT] = { "Invert", INVERT, NO_LEVEL },
-    [OP_ROTATE] = { "Rotate", ROTATE, DEGREES },
-    [OP_POSTERIZE_INC] = { "PosterizeIncreasing", POSTERIZE, BITS_INCREASING },
-    [OP_SOLARIZE_INC] = { "SolarizeIncreasing", SOLARIZE, THRESHOLD_INCREASING },
-    [OP_SOLARIZE_ADD] = { "SolarizeAdd", SOLARIZE_ADD, ADDEND },
-    [OP_COLOR_INC] = { "ColorIncreasing", COLOR, FACTOR_INCREASING },
-    [OP_CONTRAST_INC] = { "ContrastIncreasing", CONTRAST, FACTOR_INCREASING },
-    [OP_BRIGHTNESS_INC] = { "BrightnessIncreasing", BRIGHTNESS, FACTOR_INCREASING },
-    [OP_SHARPNESS_INC] = { "SharpnessIncreasing", SHARPNESS, FACTOR_INCREASING },
-    [OP_SHEAR_X] = { "ShearX", SHEAR_X, SLOPE },
-    [OP_SHEAR_Y] = { "ShearY", SHEAR_Y, SLOPE },
-    [OP_TRANSLATE_X] = { "TranslateXRel", TRANSLATE_X, SHARE },
-    [OP_TRANSLATE_Y] = { "TranslateYRel", TRANSLATE_Y, SHARE },
-    [OP_POSTERIZE] = { "Posterize", POSTERIZE, BITS },
-    [OP_SOLARIZE] = { "Solarize", SOLARIZE, THRESHOLD },
-    [OP_COLOR] = { "Color", COLOR, FACTOR },
+    [OP_AUTOCONTRAST] = { "AutoContrast", BK_VIEW_AUTOCONTRAST, NO_LEVEL, 0 },
+    [OP_EQUALIZE] = { "Equalize", BK_VIEW_EQUALIZE, NO_LEVEL, 0 },
+    [OP_INVERT] = { "Invert", BK_VIEW_INVERT, NO_LEVEL, 0 },
+    [OP_ROTATE] = { "Rotate", BK_VIEW_AFFINE, DEGREES, ROTATE },
+    [OP_POSTERIZE_INC] = { "PosterizeIncreasing", BK_VIEW_POSTERIZE, BITS_INCREASING, 0 },
+    [OP_SOLARIZE_INC] = { "SolarizeIncreasing", BK_VIEW_SOLARIZE, THRESHOLD_INCREASING, 0 },
+    [OP_SOLARIZE_ADD] = { "SolarizeAdd", BK_VIEW_SOLARIZE_ADD, ADDEND, 0 },
+    [OP_COLOR_INC] = { "ColorIncreasing", BK_VIEW_SATURATION, FACTOR_INCREASING, 0 },
+    [OP_CONTRAST_INC] = { "ContrastIncreasing", BK_VIEW_CONTRAST, FACTOR_INCREASING, 0 },
+    [OP_BRIGHTNESS_INC] = { "BrightnessIncreasing", BK_VIEW_BRIGHTNESS, FACTOR_INCREASING, 0 },
+    [OP_SHARPNESS_INC] = { "SharpnessIncreasing", BK_VIEW_SHARPNESS, FACTOR_INCREASING, 0 },
+    [OP_SHEAR_X] = { "ShearX", BK_VIEW_AFFINE, SLOPE, SHEAR_X },
+    [OP_SHEAR_Y] = { "ShearY", BK_VIEW_AFFINE, SLOPE, SHEAR_Y },
+    [OP_TRANSLATE_X] = { "TranslateXRel", BK_VIEW_AFFINE, SHARE, TRANSLATE_X },
+    [OP_TRANSLATE_Y] = { "TranslateYRel", BK_VIEW_AFFINE, SHARE, TRANSLATE_Y },
+    [OP_POSTERIZE] = { "Posterize", BK_VIEW_POSTERIZE, BITS, 0 },
+    [OP_SOLARIZE] = { "Solarize", BK_VIEW_SOLARIZE, THRESHOLD, 0 },
+    [OP_COLOR] = { "Color", BK_VIEW_SATURATION, FACTOR, 0 },
 };
 
 int bk__policy_op(const char *name)
@@ -98,63 +98,38 @@ static double argument(enum level level, double magnitude, bool negate)
     }
 }
 
-static int move(struct bk__scratch *s, enum action action, double v,
-                const uint8_t fill[3], uint8_t *p, int32_t width, int32_t height,
-                struct bk_error *err)
+static void make_map(enum map map, double v, int32_t width, int32_t height, double m[6])
 {
-    double m[6] = { 1, 0, 0, 0, 1, 0 };
-    if (action == ROTATE)
+    const double identity[6] = { 1, 0, 0, 0, 1, 0 };
+    memcpy(m, identity, sizeof identity);
+    if (map == ROTATE)
         bk__rotation(v, width, height, m);
-    else if (action == SHEAR_X)
+    else if (map == SHEAR_X)
         m[1] = v;
-    else if (action == SHEAR_Y)
+    else if (map == SHEAR_Y)
         m[3] = v;
-    else if (action == TRANSLATE_X)
+    else if (map == TRANSLATE_X)
         m[2] = v * width;
     else
         m[5] = v * height;
-    return bk__affine_bicubic(s, p, width, height, m, fill, err);
 }
 
-int bk__policy_apply(struct bk__scratch *s, int op, double magnitude, bool negate,
-                     const uint8_t fill[3], uint8_t *p, int32_t width, int32_t height,
-                     struct bk_error *err)
+void bk__policy_step(int op, double magnitude, bool negate, int32_t width,
+                     int32_t height, struct bk_view_step *out)
 {
-    size_t n = (size_t)width * (size_t)height;
     double v = argument(ops[op].level, magnitude, negate);
-
-    switch (ops[op].action) {
-    case AUTOCONTRAST:
-        bk__autocontrast(p, n);
-        return BK_OK;
-    case EQUALIZE:
-        bk__equalize(p, n);
-        return BK_OK;
-    case INVERT:
-        bk__invert(p, n);
-        return BK_OK;
-    case POSTERIZE:
-        bk__posterize(p, n, (int)v);
-        return BK_OK;
-    case SOLARIZE:
-        bk__solarize(p, n, (int)v);
-        return BK_OK;
-    case SOLARIZE_ADD:
-        bk__solarize_add(p, n, (int)v, ADD_THRESHOLD);
-        return BK_OK;
-    case COLOR:
-        bk__adjust_saturation(p, n, (float)v);
-        return BK_OK;
-    case CONTRAST:
-        bk__adjust_contrast(p, n, (float)v);
-        return BK_OK;
-    case BRIGHTNESS:
-        bk__adjust_brightness(p, n, (float)v);
-        return BK_OK;
-    case SHARPNESS:
-        return bk__adjust_sharpness(s, p, width, height, (float)v, err);
+    *out = (struct bk_view_step){ .op = ops[op].op };
+    switch (out->op) {
+    case BK_VIEW_POSTERIZE:
+    case BK_VIEW_SOLARIZE:
+    case BK_VIEW_SOLARIZE_ADD:
+        out->level = (int32_t)v;
+        break;
+    case BK_VIEW_AFFINE:
+        make_map(ops[op].map, v, width, height, out->map);
+        break;
     default:
-        return move(s, ops[op].action, v, fill, p, width, height, err);
+        out->amount = v;
     }
 }
 
@@ -195,48 +170,35 @@ static const struct step autoaugment[25][2] = {
     { { OP_COLOR, 0.8, 6 }, { OP_ROTATE, 0.4, 5 } },
 };
 
-/* Where an operation moves the picture away: the mean colour, as timm. */
-static void fill_color(const struct bk_augment *a, uint8_t fill[3])
-{
-    for (int c = 0; c < 3; c++) {
-        double v = rint(255 * a->mean[c]);
-        fill[c] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-    }
-}
-
 /* RandAugment draws magnitudes anew for every application; AutoAugment's are fixed. The
  * same draws are made whether the operation is applied or uses them. */
-static int draw_and_apply(struct bk__scratch *s, const struct bk_augment *a,
-                          struct bk_random *r, const struct step *step, double std,
-                          uint8_t *p, struct bk_error *err)
+static void draw_step(struct bk_random *r, const struct step *step, double std,
+                      struct bk_view_plan *plan)
 {
-    uint8_t fill[3];
     bool apply = bk_random_f64(r) < step->prob;
     double magnitude = step->magnitude + std * bk_random_normal(r);
     bool negate = bk_random_f64(r) < 0.5;
 
     if (!apply)
-        return BK_OK;
-    fill_color(a, fill);
+        return;
     magnitude = magnitude < 0 ? 0 : magnitude > MAX_LEVEL ? MAX_LEVEL : magnitude;
-    return bk__policy_apply(s, step->op, magnitude, negate, fill, p, a->size, a->size,
-                            err);
+    bk__policy_step(step->op, magnitude, negate, plan->size, plan->size,
+                    &plan->step[plan->n_steps++]);
 }
 
-int bk__policy_run(struct bk__scratch *s, const struct bk_augment *a,
-                   struct bk_random *r, uint8_t *p, struct bk_error *err)
+void bk__policy_decide(const struct bk_augment *a, struct bk_random *r,
+                       struct bk_view_plan *plan)
 {
     if (a->policy == BK_POLICY_AUTO) {
         const struct step *pair = autoaugment[bk_random_below(r, 25)];
-        BK_TRY(draw_and_apply(s, a, r, &pair[0], 0, p, err));
-        BK_TRY(draw_and_apply(s, a, r, &pair[1], 0, p, err));
+        draw_step(r, &pair[0], 0, plan);
+        draw_step(r, &pair[1], 0, plan);
     }
     for (int32_t i = 0; a->policy == BK_POLICY_RAND && i < a->rand_ops; i++) {
         const struct step step = { (uint8_t)bk_random_below(r, N_RAND_OPS),
                                    a->rand_prob, a->rand_magnitude };
-        BK_TRY(draw_and_apply(s, a, r, &step, a->rand_std, p, err));
+        draw_step(r, &step, a->rand_std, plan);
     }
-    return BK_OK;
 }
 
 /* ---- erasing --------------------------------------------------------------------- */
@@ -246,19 +208,8 @@ static double uniform(struct bk_random *r, double lo, double hi)
     return lo + (hi - lo) * bk_random_f64(r);
 }
 
-/* Both values of each Box-Muller pair (1958): noise is most of what erasing costs. */
-static void fill_noise(struct bk_random *r, float *p, int32_t n)
-{
-    for (int32_t k = 0; k < n; k += 2) {
-        double radius = sqrt(-2.0 * log(1.0 - bk_random_f64(r)));
-        double angle = 6.283185307179586476925 * bk_random_f64(r);
-        p[k] = (float)(radius * cos(angle));
-        if (k + 1 < n)
-            p[k + 1] = (float)(radius * sin(angle));
-    }
-}
-
-void bk__random_erase(const struct bk_augment *a, struct bk_random *r, float *out)
+void bk__erase_decide(const struct bk_augment *a, struct bk_random *r,
+                      struct bk_view_plan *plan)
 {
     int32_t size = a->size;
     if (bk_random_f64(r) >= a->erase)
@@ -273,11 +224,10 @@ void bk__random_erase(const struct bk_augment *a, struct bk_random *r, float *ou
         double dh = rint(sqrt(area * aspect)), dw = rint(sqrt(area / aspect));
         if (dh >= size || dw >= size)
             continue;
-        int32_t h = (int32_t)dh, w = (int32_t)dw;
-        int32_t y0 = (int32_t)bk_random_below(r, (uint32_t)(size - h) + 1);
-        int32_t x0 = (int32_t)bk_random_below(r, (uint32_t)(size - w) + 1);
-        for (int32_t y = y0; y < y0 + h; y++)
-            fill_noise(r, out + ((size_t)y * (size_t)size + (size_t)x0) * 3, 3 * w);
+        plan->erase_height = (int32_t)dh;
+        plan->erase_width = (int32_t)dw;
+        plan->erase_y = (int32_t)bk_random_below(r, (uint32_t)(size - (int32_t)dh) + 1);
+        plan->erase_x = (int32_t)bk_random_below(r, (uint32_t)(size - (int32_t)dw) + 1);
         return;
     }
 }

@@ -52,7 +52,7 @@ static int shrink(struct bk__scratch *s, int32_t short_side, struct ready *r,
     if (!out)
         return bk_fail(err, BK_ENOMEM, "out of memory for resizing an image");
     const struct bk__window in = { r->rgb, (size_t)r->width * 3, r->width, r->height };
-    int rc = bk__resize_bicubic(s, &in, w, h, out, err);
+    int rc = bk__resize(s, false, &in, w, h, out, err);
     if (rc) {
         bk_free(out);
         return rc;

@@ -3,7 +3,8 @@
  *
  * Every operation rounds to 8 bits, as the original training pipelines do (torchvision
  * on Pillow images); errors of one grey level would be harmless, but exactness lets
- * tests compare bytes. No randomness here: augment.c draws.
+ * tests compare bytes. Loops over images are here, the arithmetic of one value in
+ * <bosskit/pixel.h>. No randomness: view_plan.c draws.
  */
 #ifndef BOSSKIT_DATA_PIXELS_H
 #define BOSSKIT_DATA_PIXELS_H
@@ -23,7 +24,7 @@ void bk__buffer_release(struct bk__buffer *b);
 /** Working memory of one thread. */
 struct bk__scratch {
     struct bk__buffer weights, pass, image, line, pixels;
-    double stats[6];     /* mean and std that `table` was made for */
+    float stats[6];      /* mean and std that `table` was made for */
     float table[3][256]; /* normalised value of each grey level */
 };
 
@@ -38,16 +39,12 @@ struct bk__window {
 };
 
 /**
- * Bicubic (a = -0.5), antialiased, separable, horizontal pass first, taps outside the
- * window dropped. out [height][width][3]. Errors: BK_ENOMEM
+ * Bicubic (a = -0.5) or linear, antialiased, separable, horizontal pass first, taps
+ * outside the window dropped. out [height][width][3]. Errors: BK_ENOMEM
  */
-BK_API int bk__resize_bicubic(struct bk__scratch *s, const struct bk__window *in,
-                              int32_t width, int32_t height, uint8_t *out,
-                              struct bk_error *err) BK_MUST_USE;
-/** The same with a triangle. */
-BK_API int bk__resize_bilinear(struct bk__scratch *s, const struct bk__window *in,
-                               int32_t width, int32_t height, uint8_t *out,
-                               struct bk_error *err) BK_MUST_USE;
+BK_API int bk__resize(struct bk__scratch *s, bool linear, const struct bk__window *in,
+                      int32_t width, int32_t height, uint8_t *out,
+                      struct bk_error *err) BK_MUST_USE;
 
 /** p [n][3] in place; factor 1 changes nothing. */
 BK_API void bk__adjust_brightness(uint8_t *p, size_t n, float factor);

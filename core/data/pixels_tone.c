@@ -6,6 +6,7 @@
  */
 #include "data/pixels.h"
 
+#include <bosskit/pixel.h>
 #include <string.h>
 
 /* Counts of one channel. */
@@ -28,50 +29,25 @@ static void map_all(uint8_t *p, size_t n, const uint8_t table[256])
         p[i] = table[p[i]];
 }
 
-static uint8_t clip(int v)
-{
-    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
-
-/* Darkest to 0, lightest to 255; truncation as in ImageOps.autocontrast. */
 void bk__autocontrast(uint8_t *p, size_t n)
 {
     for (int c = 0; c < 3; c++) {
         uint32_t count[256];
         uint8_t table[256];
-        int low = 0, high = 255;
         histogram(p, n, c, count);
-        while (low < 255 && !count[low])
-            low++;
-        while (high > 0 && !count[high])
-            high--;
-        if (high <= low)
-            continue;
-        double scale = 255.0 / (high - low), offset = -low * scale;
-        for (int v = 0; v < 256; v++)
-            table[v] = clip((int)(v * scale + offset));
-        map_channel(p, n, c, table);
+        if (bk_pixel_autocontrast(count, table))
+            map_channel(p, n, c, table);
     }
 }
 
-/* ImageOps.equalize: a step is a 255th of all pixels but those of the lightest value. */
 void bk__equalize(uint8_t *p, size_t n)
 {
     for (int c = 0; c < 3; c++) {
         uint32_t count[256];
         uint8_t table[256];
-        int last = 255;
         histogram(p, n, c, count);
-        while (last > 0 && !count[last])
-            last--;
-        uint64_t step = (n - count[last]) / 255, sum = step / 2;
-        if (!step)
-            continue;
-        for (int v = 0; v < 256; v++) {
-            table[v] = sum / step > 255 ? 255 : (uint8_t)(sum / step);
-            sum += count[v];
-        }
-        map_channel(p, n, c, table);
+        if (bk_pixel_equalize(count, n, table))
+            map_channel(p, n, c, table);
     }
 }
 
@@ -83,7 +59,7 @@ void bk__invert(uint8_t *p, size_t n)
 
 void bk__posterize(uint8_t *p, size_t n, int bits)
 {
-    const uint8_t mask = (uint8_t)~((1u << (8 - bits)) - 1u);
+    const uint8_t mask = bk_pixel_posterize_mask(bits);
     for (size_t i = 0; i < 3 * n; i++)
         p[i] &= mask;
 }
@@ -92,28 +68,8 @@ void bk__solarize_add(uint8_t *p, size_t n, int add, int threshold)
 {
     uint8_t table[256];
     for (int v = 0; v < 256; v++)
-        table[v] = v < threshold ? clip(v + add) : (uint8_t)v;
+        table[v] = bk_pixel_solarize_add(v, add, threshold);
     map_all(p, n, table);
-}
-
-/* ---- sharpness ------------------------------------------------------------------- */
-
-/* ImageFilter.SMOOTH: weights [1 1 1; 1 5 1; 1 1 1] / 13 in single precision, summed in
- * Pillow's order (line below, own line, line above), half added for rounding. */
-static uint8_t smooth_at(const uint8_t *above, const uint8_t *own, const uint8_t *below)
-{
-    const float side = 1.0f / 13.0f, center = 5.0f / 13.0f;
-    float sum = 0.5f;
-    sum += (float)below[-3] * side + (float)below[0] * side + (float)below[3] * side;
-    sum += (float)own[-3] * side + (float)own[0] * center + (float)own[3] * side;
-    sum += (float)above[-3] * side + (float)above[0] * side + (float)above[3] * side;
-    return sum <= 0 ? 0 : sum >= 255 ? 255 : (uint8_t)sum;
-}
-
-static uint8_t blend(int base, int value, float factor)
-{
-    float v = (float)base + factor * (float)(value - base);
-    return v <= 0 ? 0 : v >= 255 ? 255 : (uint8_t)v;
 }
 
 /* Edge pixels are not smoothed, so they stay whatever the factor. */
@@ -130,8 +86,8 @@ int bk__adjust_sharpness(struct bk__scratch *s, uint8_t *p, int32_t width,
         const uint8_t *own = from + (size_t)y * line;
         uint8_t *out = p + (size_t)y * line;
         for (size_t x = 3; x + 3 < line; x++) {
-            int base = smooth_at(own + x - line, own + x, own + x + line);
-            out[x] = blend(base, own[x], factor);
+            int base = bk_pixel_smooth(own + x - line, own + x, own + x + line);
+            out[x] = bk_pixel_blend(base, own[x], factor);
         }
     }
     return BK_OK;

@@ -40,7 +40,7 @@ const struct bk_opt bk__recipe_table[] = {
     BK_REAL("decay_epochs",    struct bk_recipe, decay_epochs,    2.4, 1e-6, 100000, "epochs", "alone: schedule step: times decay_rate every so many epochs"),
     BK_REAL("decay_rate",      struct bk_recipe, decay_rate,      0.97, 0, 1, "", "alone: schedule step: the factor"),
     BK_ENUM("policy",          struct bk_recipe, policy,          BK_POLICY_NONE, policies, "alone: augmentation policy, timm's operations"),
-    BK_INT ("rand_ops",        struct bk_recipe, rand_ops,        2, 0, 100, "operations", "alone: randaugment: operations an image"),
+    BK_INT ("rand_ops",        struct bk_recipe, rand_ops,        2, 0, 16, "operations", "alone: randaugment: operations an image"),
     BK_REAL("rand_prob",       struct bk_recipe, rand_prob,       0.5, 0, 1, "", "alone: randaugment: that an operation is applied"),
     BK_REAL("rand_magnitude",  struct bk_recipe, rand_magnitude,  9, 0, 10, "", "alone: randaugment: mean magnitude"),
     BK_REAL("rand_std",        struct bk_recipe, rand_std,        0.5, 0, 100, "", "alone: randaugment: deviation of the magnitude"),

@@ -2,6 +2,7 @@
  * Operations of RandAugment and AutoAugment against timm's on Pillow images, byte by byte (fixtures/policy.bin); how
  * often and how they are drawn; random erasing.
  */
+#include "data/augment.h"
 #include "data/augment_policy.h"
 #include "fixture_bin.h"
 
@@ -27,8 +28,9 @@ static void test_operations(void)
         int op = bk__policy_op(want.name);
         CU_ASSERT_FATAL(op >= 0);
         memcpy(p, source.rgb, nbytes);
-        BK_ASSERT_OK(bk__policy_apply(&scratch, op, fabs(want.parameter), want.parameter < 0, fill, p, want.width,
-                                      want.height, &err));
+        struct bk_view_step step;
+        bk__policy_step(op, fabs(want.parameter), want.parameter < 0, want.width, want.height, &step);
+        BK_ASSERT_OK(bk__view_step(&scratch, &step, fill, p, want.width, want.height, &err));
         int d = fixture_distance(p, want.rgb, nbytes);
         if (d)
             printf("\n    %s %g on %d x %d: off by %d", want.name, want.parameter, want.width, want.height, d);
@@ -271,6 +273,16 @@ static void test_refusals(void)
     a.policy = BK_POLICY_RAND;
     a.rand_magnitude = 11;
     CU_ASSERT_EQUAL(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL);
+    a.rand_magnitude = 9;
+    a.rand_ops = 16;
+    a.rand_prob = 1;
+    a.jitter = a.grey = a.blur = a.solarize = a.hue = 0.5;      /* the longest plan there is */
+    a.brightness = a.contrast = a.saturation = 0.5;
+    for (uint32_t i = 0; i < 40; i++)
+        BK_ASSERT_OK(bk_augment_apply(&a, &image, 0, 0, i, 0, out, &err));
+    a.rand_ops = 17;
+    CU_ASSERT_EQUAL(bk_augment_apply(&a, &image, 0, 0, 0, 0, out, &err), BK_EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "rand_ops 17 is outside 0..16"));
 }
 
 BK_SUITE({ "operations are timm's", test_operations }, { "draws", test_draws }, { "erasing", test_erasing },

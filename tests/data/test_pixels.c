@@ -38,16 +38,16 @@ static bool apply(const struct fixture *source, const struct fixture *want, uint
                                        (float)v, &err));
     else if (!strcmp(want->name, "resize"))
         BK_ASSERT_OK(
-            bk__resize_bicubic(&scratch, &all, want->width, want->height, p, &err));
+            bk__resize(&scratch, false, &all, want->width, want->height, p, &err));
     else if (!strcmp(want->name, "resize_linear"))
         BK_ASSERT_OK(
-            bk__resize_bilinear(&scratch, &all, want->width, want->height, p, &err));
+            bk__resize(&scratch, true, &all, want->width, want->height, p, &err));
     else if (!strcmp(want->name, "resize_crop")) {
         all.rgb += (3 * (size_t)source->width + 5) * 3;
         all.width = 23;
         all.height = 19;
         BK_ASSERT_OK(
-            bk__resize_bicubic(&scratch, &all, want->width, want->height, p, &err));
+            bk__resize(&scratch, false, &all, want->width, want->height, p, &err));
     } else
         return false;
     return true;
