@@ -1,9 +1,13 @@
 /*
  * The search stage: block ratings to a searcher that solves, or a conversation with one that asks, about architectures
  * or about the paths of one block after the other. The result is found.json. Costs and limits are the searcher's affair.
+ *
+ * Where generations are rated during the search they are logged: after an interruption the searcher is asked from the start
+ * again, and what was rated is known. Searches in finished tables take no time worth that.
  */
 #include "pipeline/child.h"
 #include "pipeline/search_blocks.h"
+#include "pipeline/search_log.h"
 
 #include <bosskit/file.h>
 #include <bosskit/table.h>
@@ -76,7 +80,8 @@ struct evolving {
     const struct bk_block_table *table;
     struct bk_bundle *trained;  /* of `block`; NULL: none is needed */
     int32_t block;              /* -1: not opened yet */
-    double n_generations;
+    struct bk_search_log log;
+    double n_generations, saved;        /* saved: when the last checkpoint was */
 };
 
 static int open_block(struct evolving *e, struct bk_error *err)
@@ -90,29 +95,63 @@ static int open_block(struct evolving *e, struct bk_error *err)
     return path ? bk_bundle_read(path, &e->trained, err) : BK_OK;
 }
 
+static bool all_finite(const double *score, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(score[i]))
+            return false;
+    }
+    return true;
+}
+
+/** A generation that no earlier run of this search has rated. */
+static int rate_anew(struct evolving *e, const struct bk_path *path, size_t n, double *score, struct bk_error *err)
+{
+    struct bk_stage_job *job = e->job;
+    const struct bk_instance *rater = job->row->part[BK_SLOT_RATER];
+    bool stop = bk__interrupted();
+    int rc = BK_OK;
+
+    if (!stop && e->block != job->env->block)
+        rc = open_block(e, err);
+    if (!stop && !rc)
+        rc = bk_row_rater(job->row)->rate_paths(rater->state, job->env, e->trained, path, n, score, err);
+    stop = stop || rc == BK_EINTERRUPTED;
+    if (!stop && !rc && all_finite(score, n))
+        rc = bk__search_log_add(&e->log, job->env->block, path, n, score, err);
+    if (rc && !stop)
+        return rc;
+    if (stop || bk_now() - e->saved >= (double)job->checkpoint_s) {
+        BK_TRY(bk__search_log_save(&e->log, job->dir, err));
+        e->saved = bk_now();
+    }
+    return stop ? bk_fail(err, BK_EINTERRUPTED, "interrupted") : BK_OK;
+}
+
 /** A generation with its own centre where the rater can do that, else by the block's table. */
 static int rate_generation(void *user, const struct bk_path *path, size_t n, double *score, struct bk_error *err)
 {
     struct evolving *e = user;
-    const struct bk_instance *rater = e->job->row->part[BK_SLOT_RATER];
-    const struct bk_rater_iface *r = bk_row_rater(e->job->row);
+    int32_t block = e->job->env->block;
+    bool known = false;
 
     bk__say_progress(++e->n_generations, 0, "generations", NULL);
-    if (bk__interrupted())
-        return bk_fail(err, BK_EINTERRUPTED, "interrupted");
-    if (!r->rate_paths)
-        return bk__rate_by_table(&e->table[e->job->env->block], path, n, score, err);
-    if (e->block != e->job->env->block)
-        BK_TRY(open_block(e, err));
-    return r->rate_paths(rater->state, e->job->env, e->trained, path, n, score, err);
+    if (!bk_row_rater(e->job->row)->rate_paths)
+        return bk__interrupted() ? bk_fail(err, BK_EINTERRUPTED, "interrupted")
+                                 : bk__rate_by_table(&e->table[block], path, n, score, err);
+    BK_TRY(bk__search_log_answer(&e->log, block, path, n, score, &known, err));
+    return known ? BK_OK : rate_anew(e, path, n, score, err);
 }
 
 static int evolve(struct bk_stage_job *job, const struct bk_search_task *task, struct bk_found *found, struct bk_error *err)
 {
     const struct bk_instance *searcher = job->row->part[BK_SLOT_SEARCHER];
-    struct evolving e = { .job = job, .table = task->table, .block = -1 };
+    struct evolving e = { .job = job, .table = task->table, .block = -1, .saved = bk_now() };
     const struct bk_block_search s = { bk_instance_iface(searcher), searcher->state, job->env, rate_generation, &e };
-    int rc = bk__search_blocks(&s, task, found, err);
+    int rc = bk__search_log_open(&e.log, job->dir, err);
+    if (!rc)
+        rc = bk__search_blocks(&s, task, found, err);
+    bk__search_log_release(&e.log);
     bk_bundle_free(e.trained);
     return rc;
 }
