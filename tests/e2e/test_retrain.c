@@ -3,10 +3,7 @@
  * ends with the same bytes; its result is cached and in the report. The real program, the reference backend.
  */
 #define _GNU_SOURCE
-#include "program.h"
-
-#include "store/store.h"
-#include <ftw.h>
+#include "kills.h"
 
 #define BASE                                                                                                        \
     "name = \"tiny\";\n"                                                                                            \
@@ -16,11 +13,11 @@
     "data = { plugin = \"synthetic\"; size = 8; n_train = 32; n_val = 16; n_test = 20; classes = 7;\n"              \
     "         loader_threads = 0; };\n"
 #define RECIPE                                                                                                      \
-    "batch = 4; accumulate = 2; drop_last = true; optimizer = \"adamw\"; lr = 1e-2; weight_decay = 0.05;\n"         \
+    "batch = 4; accumulate = 2; drop_last = true; lr = 1e-2; weight_decay = 0.05;\n"                                 \
     "decay_1d = false; lr_step = \"epoch_late\"; warmup_epochs = 1; policy = \"randaugment\"; erase = 0.25;\n"      \
     "repeat = 3; label_smoothing = 0.1; mixup = 0.8; cutmix = 1.0; ema = 0.9;\n"
 
-static const char named[] = BASE "retrain = { arch = \"4:8:4:8:8\"; epochs = 20; seed = 3;\n" RECIPE
+static const char named[] = BASE "retrain = { arch = \"4:8:4:8:8\"; epochs = 20; seed = 3; optimizer = \"adamw\";\n" RECIPE
                                  "published = { top1 = 93.5; params = 1e4; source = \"nowhere\"; }; };\n";
 
 static bool ready(void)
@@ -112,62 +109,33 @@ static void test_found(void)
     bk_scratch_close(&s);
 }
 
-static long newest;             /* number of the newest checkpoint below the cache */
-
-static int see_file(const char *path, const struct stat *st, int type, struct FTW *at)
+/** Digests of everything that training left; bk_free(). */
+static char *digests(const struct bk_scratch *s)
 {
-    const char *name = path + at->base;
-    (void)st, (void)type;
-    if (strncmp(name, BK_CHECKPOINT_PREFIX, strlen(BK_CHECKPOINT_PREFIX)) == 0) {
-        long n = strtol(name + strlen(BK_CHECKPOINT_PREFIX), NULL, 10);
-        newest = n > newest ? n : newest;
-    }
-    return 0;
+    char command[600];
+    snprintf(command, sizeof command, "cd %s/cache/store/retrain && sha256sum */*.safetensors > %s/digests.txt", s->dir, s->dir);
+    CU_ASSERT_EQUAL(system(command), 0);
+    return bk_scratch_read(s, "digests.txt");
 }
 
-/** Kill whenever it has come 9 checkpoints further, until it gets through. */
-static int run_with_kills(struct bk_scratch *s, int *resumed)
+/** Killed again and again: the same weights, averages and report. */
+static void check_kill(const char *config)
 {
     const char *const args[] = { "run", "tiny.cfg", "checkpoint_s=0", NULL };
-    char cache[260];
-    snprintf(cache, sizeof cache, "%s/cache", s->dir);
-    newest = 0;
-    for (int kills = 0; kills < 300; kills++) {
-        pid_t pid = bk_start_program(s, args);
-        long wanted = newest + 9;
-        int status = 0;
-        while (newest < wanted && waitpid(pid, &status, WNOHANG) != pid) {
-            bk_sleep_ms(1);
-            (void)nftw(cache, see_file, 16, FTW_PHYS);
-        }
-        bool alive = newest >= wanted && waitpid(pid, &status, WNOHANG) != pid;
-        char *said = bk_scratch_read(s, "stderr.txt");
-        *resumed += said && strstr(said, "from a checkpoint");
-        bk_free(said);
-        if (!alive) {
-            CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-            return kills;
-        }
-        (void)kill(-pid, SIGKILL);
-        (void)bk_wait_program(pid);
-    }
-    return -1;
-}
-
-static void test_kill(void)
-{
     struct bk_scratch a, b;
     int resumed = 0;
     if (!ready())
         BK_SKIP("the plugins of the experiment are not built");
     CU_ASSERT_FATAL(bk_scratch_open(&a));
-    bk_scratch_write(&a, "tiny.cfg", named);
+    bk_scratch_write(&a, "tiny.cfg", config);
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&a, "run", "tiny.cfg"), 0);
     char *want = bk_scratch_read(&a, "runs/tiny/MANIFEST.sha256"), *table = bk_scratch_read(&a, "stdout.txt");
+    char *weights = digests(&a);
     CU_ASSERT_FATAL(bk_scratch_open(&b));
-    bk_scratch_write(&b, "tiny.cfg", named);
-    int kills = run_with_kills(&b, &resumed);
+    bk_scratch_write(&b, "tiny.cfg", config);
+    int kills = bk_run_with_kills(&b, args, 9, &resumed);
     char *got = bk_scratch_read(&b, "runs/tiny/MANIFEST.sha256"), *again = bk_scratch_read(&b, "stdout.txt");
+    char *same = digests(&b);
     printf("  %d times killed, %d times from a checkpoint ", kills, resumed);
     CU_ASSERT(kills > 0 && resumed > 0);
     CU_ASSERT_PTR_NOT_NULL_FATAL(want);
@@ -178,12 +146,33 @@ static void test_kill(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(g);
     CU_ASSERT(w - want > 66 && g - got > 66 && strncmp(w - 66, g - 66, 66) == 0);
     CU_ASSERT_STRING_EQUAL(table, again);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(weights);
+    CU_ASSERT_STRING_EQUAL(weights, same);
+    CU_ASSERT_PTR_NOT_NULL(strstr(weights, "average.safetensors"));
     bk_free(want);
     bk_free(got);
     bk_free(table);
     bk_free(again);
+    bk_free(weights);
+    bk_free(same);
     bk_scratch_close(&a);
     bk_scratch_close(&b);
+}
+
+static void test_kill(void)
+{
+    check_kill(named);
+}
+
+/** Dropout and stochastic depth are numbered by step and batch. */
+static void test_kill_dropping(void)
+{
+    check_kill("name = \"tiny\";\nseed = 1;\nbackend = { plugin = \"ref\"; };\n"
+               "space = { plugin = \"mbconv\"; widths = [8, 8]; depths = [2, 2]; strides = [2, 1]; input_size = 12;\n"
+               "          dropout = 0.4; drop_path = 0.5; };\n"
+               "data = { plugin = \"synthetic\"; size = 12; n_train = 24; n_val = 16; n_test = 20; classes = 7;\n"
+               "         loader_threads = 0; };\n"
+               "retrain = { arch = \"20 32\"; epochs = 12; seed = 3;\n" RECIPE "optimizer = \"rmsprop\"; eps = 0.01; ema_ramp = true; };\n");
 }
 
 static void refused(const char *config, const char *sentence)
@@ -208,5 +197,5 @@ static void test_refusals(void)
             "retrain.warmup_epochs: is 5, but there are 3 epochs");
 }
 
-BK_SUITE({ "named architecture", test_named }, { "found architecture", test_found }, { "kill -9", test_kill },
+BK_SUITE({ "named architecture", test_named }, { "found architecture", test_found }, { "kill -9", test_kill }, { "kill -9 with dropout and stochastic depth", test_kill_dropping },
          { "refusals", test_refusals })
