@@ -71,19 +71,44 @@ static double coefficient(const json_t *run, size_t row, const char *name)
     return json_number_value(json_object_get(c, name));
 }
 
+#define LONG_NAME "a row with a name that takes about half of a line"
+
+/** What was printed has no line of more than 120 columns, and `once` a single time. */
+static void check_lines(const char *once)
+{
+    char *text = bk_scratch_read(&s, "stdout.txt");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1) {
+        /* a path may be as long as it likes */
+        bool has_path = strstr(line, "store: ") && strstr(line, "store: ") < line + strcspn(line, "\n");
+        CU_ASSERT(strcspn(line, "\n") <= 120 || has_path);
+        if (!line[strcspn(line, "\n")])
+            break;
+    }
+    const char *first = strstr(text, once);
+    CU_ASSERT(first && !strstr(first + 1, once));
+    bk_free(text);
+}
+
 /** A plan makes nothing, not even the images; later it knows how long things take. */
 static void test_plan_only_looks(void)
 {
     NEED_PLUGINS();
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "tiny.cfg"), 0);
-    CU_ASSERT(printed("the images are not imported yet"));
+    check_lines("the images are not imported yet");
     CU_ASSERT(printed("time unknown"));
+    bk_scratch_write(&s, "long.cfg", "@include \"tiny.cfg\"\ngrid = ( { name = \"" LONG_NAME " A\"; }, { name = \"" LONG_NAME " B\";\n"
+                                     "supernet = \"" LONG_NAME " A\"; rater = { centre_normalise = true; }; } );\n");
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "long.cfg"), 0);
+    check_lines("the images are not imported yet");
+    CU_ASSERT(printed("shared with row '" LONG_NAME " A'") && printed("supernet of row '" LONG_NAME " A'\n"));
     CU_ASSERT_FALSE(exists("cache"));
     CU_ASSERT_FALSE(exists("runs"));
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "tiny.cfg"), 0);
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "tiny.cfg", "trainer.epochs=400", "truth.n=5"), 0);
     CU_ASSERT(printed("MiB"));
-    CU_ASSERT(printed("; about "));
+    check_lines("row 'tiny'");
+    CU_ASSERT(printed("about "));
     CU_ASSERT(printed("estimate: about "));
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "tiny.cfg", "trainer.plugin=naive_bootstrap", "trainer.batch=8"), 0);
     CU_ASSERT(printed("time unknown"));
