@@ -21,7 +21,8 @@ static int backward(struct bk_tape *tape, const struct bk_node *node, struct bk_
     return bk__target_done(tape, qkv, dqkv, err);
 }
 
-int bk_attention(struct bk_tape *tape, struct bk_tensor *qkv, int heads, struct bk_tensor **y, struct bk_error *err)
+static int attention(struct bk_tape *tape, struct bk_tensor *qkv, int heads, bool reversed, struct bk_tensor **y,
+                     struct bk_error *err)
 {
     char buf[96];
     BK_TRY(bk__op_input(tape, BK_K_ATTENTION, qkv, 4, 4, err));
@@ -29,7 +30,7 @@ int bk_attention(struct bk_tape *tape, struct bk_tensor *qkv, int heads, struct 
         return bk_fail(err, BK_ESHAPE, "attention: %d heads do not fit %s; channels must be a multiple of 3 heads", heads,
                        bk_tensor_describe(qkv, buf));
     int64_t L = qkv->dim[1] * qkv->dim[2], M = qkv->dim[3] / 3;
-    struct bk_attention_attr attr = { .heads = heads, .scale = 1 / sqrt((double)(M / heads)) };
+    struct bk_attention_attr attr = { .heads = heads, .reversed = reversed, .scale = 1 / sqrt((double)(M / heads)) };
     struct bk_node node = { .backward = backward, .in = { qkv }, .n_in = 2 };
     BK_TRY(bk_tape_tensor(tape, qkv->dtype, 4, (int64_t[]){ qkv->dim[0], qkv->dim[1], qkv->dim[2], M }, &node.y, err));
     BK_TRY(bk_tape_tensor(tape, bk_dtype_accum(qkv->dtype), 4, (int64_t[]){ qkv->dim[0], heads, L, L }, &node.in[1], err));
@@ -41,4 +42,14 @@ int bk_attention(struct bk_tape *tape, struct bk_tensor *qkv, int heads, struct 
         BK_TRY(bk__op_push(tape, &node, &attr, sizeof attr, err));
     *y = node.y;
     return BK_OK;
+}
+
+int bk_attention(struct bk_tape *tape, struct bk_tensor *qkv, int heads, struct bk_tensor **y, struct bk_error *err)
+{
+    return attention(tape, qkv, heads, false, y, err);
+}
+
+int bk_attention_reversed(struct bk_tape *tape, struct bk_tensor *qkv, int heads, struct bk_tensor **y, struct bk_error *err)
+{
+    return attention(tape, qkv, heads, true, y, err);
 }

@@ -2,8 +2,8 @@
  * ops/ref_attention.c: multi-head self-attention as its definition reads.
  *
  * Letters: L positions, M channels of y, d channels of a head; q, k, v of head h start at h d, M + h d, 2 M + h d of a
- * position's 3 M channels. With P = softmax(scale q k') row by row: y = P v, and backward dv = P' dy,
- * dS = P (dy v' - row sums of P (dy v')), dq = scale dS k, dk = scale dS' q.
+ * position's 3 M channels. With P = softmax(scale q k') row by row: y = P v, and backward dv = P' dy, dP = dy v',
+ * dS = P (dP - row sums of P dP), dq = scale dS k, dk = scale dS' q. Reversed: y = P' v, dv = P dy, dP = v dy'.
  */
 #include "ops/ref.h"
 #include <math.h>
@@ -13,6 +13,7 @@ struct head {
     double *q, *k, *v, *y, *dq, *dk, *dv, *p;
     int64_t L, d, qkv_step, y_step;
     double scale;
+    bool reversed;
 };
 
 static double dot(const double *a, const double *b, int64_t d)
@@ -42,24 +43,28 @@ static void forward(struct head h)
             sum += p[b] = exp(p[b] - top);
         for (int64_t b = 0; b < h.L; b++) {
             p[b] /= sum;
-            add(h.y + a * h.y_step, p[b], h.v + b * h.qkv_step, h.d);
+            add(h.y + (h.reversed ? b : a) * h.y_step, p[b], h.v + (h.reversed ? a : b) * h.qkv_step, h.d);
         }
     }
 }
 
-/* h.y is dy. */
+/* h.y is dy. The value of `from` goes into the output of `to`. */
 static void backward(struct head h)
 {
     for (int64_t a = 0; a < h.L; a++) {
-        const double *p = h.p + a * h.L, *dy = h.y + a * h.y_step;
+        const double *p = h.p + a * h.L;
         double mean = 0;
-        for (int64_t b = 0; b < h.L; b++)
-            mean += p[b] * dot(dy, h.v + b * h.qkv_step, h.d);
         for (int64_t b = 0; b < h.L; b++) {
-            double ds = h.scale * p[b] * (dot(dy, h.v + b * h.qkv_step, h.d) - mean);
+            int64_t to = h.reversed ? b : a, from = h.reversed ? a : b;
+            mean += p[b] * dot(h.y + to * h.y_step, h.v + from * h.qkv_step, h.d);
+        }
+        for (int64_t b = 0; b < h.L; b++) {
+            int64_t to = h.reversed ? b : a, from = h.reversed ? a : b;
+            const double *dy = h.y + to * h.y_step;
+            double ds = h.scale * p[b] * (dot(dy, h.v + from * h.qkv_step, h.d) - mean);
             add(h.dq + a * h.qkv_step, ds, h.k + b * h.qkv_step, h.d);
             add(h.dk + b * h.qkv_step, ds, h.q + a * h.qkv_step, h.d);
-            add(h.dv + b * h.qkv_step, p[b], dy, h.d);
+            add(h.dv + from * h.qkv_step, p[b], dy, h.d);
         }
     }
 }
@@ -76,7 +81,7 @@ static void every_head(const struct bk_tensor *qkv_tensor, const struct bk_atten
             visit((struct head){
                 .q = q, .k = q + M, .v = q + 2 * M, .y = y + n * L * M + i * d, .dq = dq, .dk = dq ? dq + M : NULL,
                 .dv = dq ? dq + 2 * M : NULL, .p = prob + (n * attr->heads + i) * L * L, .L = L, .d = d,
-                .qkv_step = 3 * M, .y_step = M, .scale = attr->scale,
+                .qkv_step = 3 * M, .y_step = M, .scale = attr->scale, .reversed = attr->reversed,
             });
         }
 }

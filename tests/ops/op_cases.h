@@ -187,6 +187,11 @@ static inline int run_attention4(struct op_run *r, struct bk_error *err)
     return bk_attention(r->tape, r->in[0], 4, &r->y, err);
 }
 
+static inline int run_attention_reversed(struct op_run *r, struct bk_error *err)
+{
+    return bk_attention_reversed(r->tape, r->in[0], 4, &r->y, err);
+}
+
 static inline int run_add2(struct op_run *r, struct bk_error *err)
 {
     return bk_add(r->tape, r->in, 2, false, &r->y, err);
@@ -448,6 +453,8 @@ static const struct op_case op_cases[] = {
     { "attention-1",        { X4(2, 3, 5, 30) }, run_attention1, 0 },
     { "attention-4",        { X4(1, 4, 4, 192) }, run_attention4, 0 },
     { "attention-4 odd",    { X4(2, 7, 3, 36) }, run_attention4, 0 },
+    { "attention-reversed", { X4(2, 7, 3, 36) }, run_attention_reversed, 0 },
+    { "attention-reversed large", { X4(1, 5, 4, 192) }, run_attention_reversed, 0 },
     { "dropout-elements",   { X4(2, 5, 3, 7) }, run_dropout, 0 },
     { "dropout-large",      { X4(2, 17, 13, 40) }, run_dropout, 0 },
     { "dropout-images",     { X4(7, 3, 2, 5) }, run_drop_images, 0 },

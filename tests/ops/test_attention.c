@@ -40,6 +40,29 @@ static void test_permutation(void)
     bench_close(&b);
 }
 
+/* Reversed, the same permutation sends the value of a to position perm[a]: the fault of BossNAS's search code. */
+static void test_reversed(void)
+{
+    enum { L = 6, HEADS = 2, M = L * HEADS };
+    static const int perm[HEADS][L] = { { 3, 0, 5, 1, 4, 2 }, { 1, 2, 3, 4, 5, 0 } };
+    struct bk_error err = BK_ERROR_INIT;
+    struct bench b = bench_open();
+    double qkv[L][3 * M] = { { 0 } }, want[L][M];
+    for (int a = 0; a < L; a++)
+        for (int h = 0; h < HEADS; h++) {
+            qkv[a][h * L + perm[h][a]] = 60;
+            qkv[a][M + h * L + a] = 60;
+            for (int i = 0; i < L; i++) {
+                qkv[a][2 * M + h * L + i] = 100 * a + 10 * h + i;
+                want[perm[h][a]][h * L + i] = 100 * a + 10 * h + i;
+            }
+        }
+    struct bk_tensor *y;
+    BK_ASSERT_OK(bk_attention_reversed(b.tape, PUT(&b, BK_F64, 4, &qkv[0][0], 1, 2, 3, 3 * M), HEADS, &y, &err));
+    expect(y, &want[0][0], 1e-12);
+    bench_close(&b);
+}
+
 /* Without queries every position gets the mean of the values of its own image. */
 static void test_uniform(void)
 {
@@ -69,5 +92,5 @@ static void test_refused(void)
     bench_close(&b);
 }
 
-BK_SUITE({ "PyTorch", test_torch }, { "permutation", test_permutation }, { "uniform", test_uniform },
+BK_SUITE({ "PyTorch", test_torch }, { "permutation", test_permutation }, { "reversed", test_reversed }, { "uniform", test_uniform },
          { "refused", test_refused })

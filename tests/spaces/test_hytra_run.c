@@ -414,6 +414,53 @@ static void test_image_sizes(void)
     world_close(&w);
 }
 
+/* ---- the fault of the search code ------------------------------------------------------------------------------- */
+
+/* Mean of the output of block 0 of the supernet with all norms at work. */
+static double mean_output(const char *attention, const char *text)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct network n = { 0 };
+    int64_t dim[4] = { 2, 32, 32, 3 };
+    double v[2 * 32 * 32 * 3], sum = 0;
+    struct bk_tensor *x;
+    struct bk_path path;
+    fixture_open(&n.f);
+    fixture_space(&n.f, "hytra", OPTIONS("width=16", attention), &n.space);
+    BK_ASSERT_OK(bk_device_open(&bk_ref_backend, NULL, 0, BK_REFERENCE, 1, &n.device, &err));
+    BK_ASSERT_OK(n.space.iface->supernet(n.space.state, &n.net, &err));
+    BK_ASSERT_OK(bk_weights_new(n.device, &n.net, BK_F64, &n.weights, &err));
+    fill(&n);
+    BK_ASSERT_OK(bk_tape_new(n.device, &n.tape, &err));
+    bk_tape_set_recording(n.tape, false);
+    struct bk_forward f = { .tape = n.tape, .weights = n.weights, .dtype = BK_F64, .norm_mode = BK_NORM_BATCH, .norm_eps = 1e-5 };
+    for (size_t i = 0; i < BK_ARRAY_LEN(v); i++)
+        v[i] = formula_value("images", i);
+    BK_ASSERT_OK(bk_tape_tensor(n.tape, BK_F64, 4, dim, &x, &err));
+    BK_ASSERT_OK(bk_tensor_write_f64(x, v, &err));
+    BK_ASSERT_OK(bk_path_parse(text, &path, &err));
+    BK_ASSERT_OK(bk_space_run_block(&n.space, &f, 0, 0, &path, x, &x, &err));
+    int64_t count = bk_tensor_numel(x);
+    double *y = malloc((size_t)count * sizeof *y);
+    BK_ASSERT_OK(bk_tensor_read_f64(x, y, &err));
+    for (int64_t i = 0; i < count; i++)
+        sum += y[i] * cos((double)i) / (double)count;
+    free(y);
+    close_network(&n);
+    return sum;
+}
+
+static void test_untransposed_attention(void)
+{
+    struct fixture f;
+    CU_ASSERT_EQUAL(mean_output("attention=correct", "5433"), mean_output("attention=untransposed", "5433"));
+    double right = mean_output("attention=correct", "4322"), wrong = mean_output("attention=untransposed", "4322");
+    CU_ASSERT(fabs(right - wrong) > 1e-6 * fabs(right));
+    fixture_open(&f);
+    CU_ASSERT_PTR_NULL(fixture_try(&f, BK_KIND_SPACE, "hytra", OPTIONS("attention=reversed")));
+    fixture_close(&f);
+}
+
 BK_SUITE({ "stand-alone networks in double", test_alone_in_double }, { "stand-alone networks on cpu", test_alone_on_cpu },
          { "stochastic depth", test_drop_path }, { "zero norms under LARS", test_zero_norms_under_lars },
-         { "image sizes", test_image_sizes }, { "ratings", test_ratings })
+         { "image sizes", test_image_sizes }, { "ratings", test_ratings }, { "untransposed attention", test_untransposed_attention })

@@ -128,7 +128,8 @@ BK_API int bk_linear(struct bk_tape *tape, struct bk_tensor *x, struct bk_tensor
                      struct bk_error *err) BK_MUST_USE;
 
 struct bk_attention_attr {
-    int32_t heads, reserved;
+    int32_t heads;
+    int32_t reversed;           /* 1: y = P' v */
     double scale;               /* set by bk_attention: 1/sqrt(M / heads) */
 };
 
@@ -138,6 +139,12 @@ struct bk_attention_attr {
  */
 BK_API int bk_attention(struct bk_tape *tape, struct bk_tensor *qkv, int heads,
                         struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
+/**
+ * The same with the matrix of probabilities turned round: a position collects the values of those that attend to it, and
+ * what it collects need not sum to one. The search code of BossNAS does so, by mistake.
+ */
+BK_API int bk_attention_reversed(struct bk_tape *tape, struct bk_tensor *qkv, int heads,
+                                 struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
 
 /**
  * The leading slice of a parameter, in the type of the activations (slimmable weights).

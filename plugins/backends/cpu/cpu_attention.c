@@ -10,7 +10,7 @@
 
 struct attention_ctx {
     const struct cpu *cpu;
-    int bf16;
+    int bf16, reversed;
     int64_t heads, L, M, d;     /* positions, channels of y, channels of a head */
     int64_t ld, lL;             /* d and L rounded up to whole vectors */
     float scale;
@@ -72,7 +72,7 @@ static void forward_head(const struct attention_ctx *c, int64_t n, int64_t h, fl
     for (int64_t i = 0; i < c->L; i++)
         c->cpu->loops->softmax(s + i * c->lL, c->scale, p + i * c->L, c->L);
     gather(c, qkv, 2 * c->M + h * c->d, 3 * c->M, b);
-    product(c, c->ld, c->L, p, c->L, 1, b, a);
+    product(c, c->ld, c->L, p, c->reversed ? 1 : c->L, c->reversed ? c->L : 1, b, a);
     scatter(c, a, (char *)c->y + (size_t)(n * c->L * c->M) * size, h * c->d, c->M);
 }
 
@@ -86,9 +86,9 @@ static void backward_head(const struct attention_ctx *c, int64_t n, int64_t h, f
     float *a = work, *b = a + c->L * c->ld, *bt = b + c->L * c->ld, *s = bt + c->d * c->lL;
     gather(c, (const char *)c->dy + (size_t)(n * c->L * c->M) * size, h * c->d, c->M, a);
     gather(c, qkv, 2 * c->M + h * c->d, 3 * c->M, b);
-    transpose(c, b, bt);
-    product(c, c->lL, c->d, a, c->ld, 1, bt, s);                /* dp = dy v' */
-    product(c, c->ld, c->L, p, 1, c->L, a, b);                  /* dv = p' dy */
+    transpose(c, c->reversed ? a : b, bt);
+    product(c, c->lL, c->d, c->reversed ? b : a, c->ld, 1, bt, s);      /* dp = dy v', reversed v dy' */
+    product(c, c->ld, c->L, p, c->reversed ? c->L : 1, c->reversed ? 1 : c->L, a, b);   /* dv = p' dy, reversed p dy */
     scatter(c, b, dqkv, 2 * c->M + h * c->d, 3 * c->M);
     for (int64_t i = 0; i < c->L; i++)
         c->cpu->loops->softmax_dx(p + i * c->L, s + i * c->lL, c->scale, s + i * c->lL, c->L);
@@ -119,6 +119,7 @@ static int run_heads(struct cpu *cpu, const struct bk_tensor *qkv, const struct 
     c->bf16 = cpu_is_bf16(qkv);
     c->qkv = qkv->data;
     c->heads = attr->heads;
+    c->reversed = attr->reversed;
     c->scale = (float)attr->scale;
     c->L = qkv->dim[1] * qkv->dim[2];
     c->M = qkv->dim[3] / 3;

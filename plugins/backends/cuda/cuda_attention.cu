@@ -4,13 +4,13 @@
  * Letters as in ref_attention.c: L positions, d channels of a head; q, k, v of head h start at h d, M + h d, 2 M + h d of
  * a position's 3 M channels; a batch is one head of one image. Forward: scores, softmax in place (the probabilities are
  * an output), y = P v. Backward: dP = dy v', dS = scale P (dP - sum of P dP), dq = dS k, dk = dS' q, dv = P' dy, with
- * dS in scratch memory. f32 arithmetic throughout.
+ * dS in scratch memory. Reversed: y = P' v, dP = v dy', dv = P dy. f32 arithmetic throughout.
  */
 #include "cuda_tile.cuh"
 
 template <typename T> struct heads {
     const T *qkv;
-    int L, d, M, heads;
+    int L, d, M, heads, reversed;
     float scale;
     /* Row 0 of q, k or v (part 0, 1, 2) of a batch; rows are 3 M apart. */
     __device__ __forceinline__ int64_t start(int batch, int part) const
@@ -58,7 +58,7 @@ template <typename T> struct mix {
     T *y;
     __device__ float a(int batch, int i, int k) const
     {
-        return p[h.pair(batch, i, k)];
+        return p[h.reversed ? h.pair(batch, k, i) : h.pair(batch, i, k)];
     }
     __device__ float b(int batch, int k, int j) const
     {
@@ -78,11 +78,11 @@ template <typename T> struct score_gradient {
     float *dp;
     __device__ float a(int batch, int i, int k) const
     {
-        return to_f32(dy[h.output(batch, i, k)]);
+        return h.reversed ? h.at(batch, 2, i, k) : to_f32(dy[h.output(batch, i, k)]);
     }
     __device__ float b(int batch, int k, int j) const
     {
-        return h.at(batch, 2, j, k);
+        return h.reversed ? to_f32(dy[h.output(batch, j, k)]) : h.at(batch, 2, j, k);
     }
     __device__ void store(int batch, int, int i, int j, float v) const
     {
@@ -99,7 +99,7 @@ template <typename T, int PART> struct input_gradient {
     T *dqkv;
     __device__ float a(int batch, int i, int k) const
     {
-        return w[PART == 0 ? h.pair(batch, i, k) : h.pair(batch, k, i)];
+        return w[PART == 0 || (PART == 2 && h.reversed) ? h.pair(batch, i, k) : h.pair(batch, k, i)];
     }
     __device__ float b(int batch, int k, int j) const
     {
@@ -157,7 +157,8 @@ static int heads_of(const struct bk_tensor *qkv, const void *attr_, heads<T> *h,
     BK_TRY(cuda_fits(L, "positions", err));
     BK_TRY(cuda_fits(qkv->dim[3], "channels", err));
     BK_TRY(cuda_fits(qkv->dim[0] * attr->heads, "heads", err));
-    *h = { static_cast<const T *>(qkv->data), (int)L, (int)(M / attr->heads), (int)M, attr->heads, (float)attr->scale };
+    *h = { static_cast<const T *>(qkv->data), (int)L, (int)(M / attr->heads), (int)M, attr->heads,
+           attr->reversed, (float)attr->scale };
     *batches = (int)(qkv->dim[0] * attr->heads);
     return BK_OK;
 }

@@ -17,11 +17,13 @@
 
 static const struct bk_choice path_rules[] = { { "restricted", PATHS_RESTRICTED }, { "full", PATHS_FULL }, { NULL, 0 } };
 static const struct bk_choice activations[] = { { "relu", BK_ACT_RELU }, { "silu", BK_ACT_SILU }, { NULL, 0 } };
+static const struct bk_choice attentions[] = { { "correct", ATTENTION_CORRECT }, { "untransposed", ATTENTION_UNTRANSPOSED }, { NULL, 0 } };
 
 /* clang-format off */
 static const struct bk_opt options[] = {
     BK_ENUM("paths", struct hytra, paths, PATHS_RESTRICTED, path_rules, "scales the first operation may have: the two largest ones of block 0, or all of them"),
     BK_INTS("stage_depths", struct hytra, stage_depths, "4,3,2,2", 1, 4, "scales", "how many scales each block has, counted from 1/32"),
+    BK_ENUM("attention", struct hytra, attention, ATTENTION_CORRECT, attentions, "supernet: values weighted as in attention, or by the untransposed matrix, the fault of the released search code"),
     BK_INT ("width",        struct hytra, width, 256, 16, 4096, "channels", "channels at scale 1/4; they double from scale to scale"),
     BK_INT ("input_size",   struct hytra, input_size, 224, 32, 4096, "pixels", "side of the images that costs are counted for, a multiple of 32"),
     BK_BOOL("se",           struct hytra, se, true, "stand-alone: squeeze and excitation in convolutional operations"),

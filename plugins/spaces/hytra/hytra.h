@@ -18,6 +18,7 @@
 
 enum { N_BLOCKS = 4, N_LAYERS = 4, N_DEPTHS = 4, N_OPS = 6 };
 enum { PATHS_RESTRICTED = 1, PATHS_FULL = 2 };
+enum { ATTENTION_CORRECT = 1, ATTENTION_UNTRANSPOSED = 2 };
 enum { ENTRY_SAME = 0, ENTRY_DOWN = 1 };        /* how an operation is entered: at its scale, or from twice its map */
 
 /* First slots of an operation of the supernet; -1 where it has no such entry. */
@@ -27,7 +28,7 @@ struct op_slots {
 
 struct hytra {
     /* options */
-    int32_t paths, activation;
+    int32_t paths, activation, attention;
     struct bk_ints stage_depths;
     int64_t width, input_size, last_stride;
     bool se, avg_down;
@@ -72,6 +73,7 @@ struct style {
     bool se;                    /* squeeze and excitation in convolutional operations */
     bool avg_down;              /* shortcuts that down-sample pool first and have no activation */
     bool alone;                 /* initial values N(0, 2/fan_out); else PyTorch's default */
+    bool reversed;              /* attention as in the released search code */
 };
 
 struct walk {

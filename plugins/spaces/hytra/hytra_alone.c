@@ -25,7 +25,7 @@ struct position {
 
 static struct walk start_walk(const struct hytra *s, struct bk_error *err)
 {
-    return (struct walk){ .style = { s->activation, s->se, s->avg_down, true }, .part = BK_PART_BACKBONE, .block = -1, .err = err };
+    return (struct walk){ .style = { s->activation, s->se, s->avg_down, true, false }, .part = BK_PART_BACKBONE, .block = -1, .err = err };
 }
 
 /* Stride of the first layer of a stage. */

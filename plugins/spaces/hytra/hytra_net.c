@@ -14,7 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct style supernet_style = { BK_ACT_RELU, false, false, false };
+static struct style supernet_style(const struct hytra *s)
+{
+    return (struct style){ .activation = BK_ACT_RELU, .reversed = s->attention == ATTENTION_UNTRANSPOSED };
+}
 
 /* Depthwise k x k of stride k. */
 static struct conv_form patch(int32_t k)
@@ -143,7 +146,7 @@ static int build_adapter(struct walk *w, struct hytra *s, int32_t block, int32_t
 
 int hytra_build(struct hytra *s, struct bk_net *net, struct bk_error *err)
 {
-    struct walk w = { .net = net, .style = supernet_style, .part = BK_PART_BACKBONE, .err = err };
+    struct walk w = { .net = net, .style = supernet_style(s), .part = BK_PART_BACKBONE, .err = err };
     BK_TRY(build_entries(&w, s));
     for (int32_t k = 0; k < N_BLOCKS; k++)
         BK_TRY(build_block(&w, s, k));
@@ -173,7 +176,7 @@ int hytra_layer(void *state, struct bk_forward *f, int32_t block, int32_t entry,
                 struct bk_tensor *x, struct bk_tensor **y, struct bk_error *err)
 {
     const struct hytra *s = state;
-    struct walk w = { .f = f, .style = supernet_style, .err = err };
+    struct walk w = { .f = f, .style = supernet_style(s), .err = err };
     struct map m = { .x = x };
     if (block < 0 || block >= N_BLOCKS || path->n < 1 || path->n > N_LAYERS)
         return bk_fail(err, BK_EINVAL, "block %d has no layer %d", (int)block, (int)path->n - 1);
@@ -194,7 +197,7 @@ int hytra_pool(void *state, struct bk_forward *f, int32_t block, const struct bk
                struct bk_tensor **y, struct bk_error *err)
 {
     const struct hytra *s = state;
-    struct walk w = { .f = f, .style = supernet_style, .err = err };
+    struct walk w = { .f = f, .style = supernet_style(s), .err = err };
     if (block < 0 || block >= N_BLOCKS || path->n < 1 || path->op[path->n - 1] >= N_OPS || x->rank != 4)
         return bk_fail(err, BK_EINVAL, "block %d has no adapter for the end of this path", (int)block);
     int32_t depth = op_depth(path->op[path->n - 1]);
@@ -210,7 +213,7 @@ int hytra_pool(void *state, struct bk_forward *f, int32_t block, const struct bk
 int hytra_supernet_macs(const struct hytra *s, const struct bk_arch *arch, double *out, struct bk_error *err)
 {
     struct bk_cost cost = { 0, 0, 0 };
-    struct walk w = { .cost = &cost, .style = supernet_style, .err = err };
+    struct walk w = { .cost = &cost, .style = supernet_style(s), .err = err };
     struct map m = { NULL, 3, (int32_t)s->input_size };
     int32_t entry = 0;
     BK_TRY(hytra_check(s, arch, err));

@@ -128,7 +128,9 @@ static int walk_attention(struct walk *w, int32_t heads, struct map *m)
     m->channels = inner;
     if (w->cost)
         w->cost->macs += 2 * n * n * inner;     /* q k' and A v */
-    return w->f ? bk_attention(w->f->tape, m->x, heads, &m->x, w->err) : BK_OK;
+    if (!w->f)
+        return BK_OK;
+    return (w->style.reversed ? bk_attention_reversed : bk_attention)(w->f->tape, m->x, heads, &m->x, w->err);
 }
 
 /* One of the two linear maps of a squeeze and excitation, as the released 1x1 convolutions are initialised. */
