@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTH = 118, INDENT = 10, LABEL = 44 };
+enum { WIDTH = 118, INDENT = 10, LABEL = 36 };
 
 /* ---- lines ------------------------------------------------------------------------------------------------- */
 

@@ -148,6 +148,18 @@ enum bk_stage_state bk_store_look(const struct bk_store *s, const char *kind, co
 
 /* ---- why not a hit ----------------------------------------------------------------------------------- */
 
+/** A value in words; of a digest the first digits, as keys are shown. */
+static void add_value(struct bk_text *out, const json_t *v)
+{
+    const char *s = json_string_value(v);
+    char *text = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    if (s && strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64)
+        bk_text_addf(out, "%.12s", s);
+    else
+        bk_text_addf(out, "%.60s", text ? text : "absent");
+    free(text);
+}
+
 /** Count differing leaves; the path and both values of the first go to `first` when it is still empty. */
 static int differences(const char *path, const json_t *now, const json_t *was, struct bk_text *first)
 {
@@ -168,11 +180,10 @@ static int differences(const char *path, const json_t *now, const json_t *was, s
     if (now && was && json_equal(now, was))
         return 0;
     if (first->len == 0) {
-        char *a = now ? json_dumps(now, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-        char *b = was ? json_dumps(was, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-        bk_text_addf(first, "%s is %.60s, was %.60s", path, a ? a : "absent", b ? b : "absent");
-        free(a);
-        free(b);
+        bk_text_addf(first, "%s is ", path);
+        add_value(first, now);
+        bk_text_add(first, ", was ");
+        add_value(first, was);
     }
     return 1;
 }
