@@ -168,10 +168,10 @@ static int norm_term(struct bk_forward *f, int32_t slot, struct bk_tensor *x,
     return running_of(f, slot, out, err);
 }
 
-static struct bk_batch_norm_attr norm_attr(const struct bk_forward *f, int n, bool relu)
+static struct bk_batch_norm_attr norm_attr(const struct bk_forward *f, int n, uint32_t activation)
 {
     return (struct bk_batch_norm_attr){ .eps = f->norm_eps, .momentum = f->norm_momentum,
-                                        .n_terms = n, .relu = relu,
+                                        .n_terms = n, .activation = (int32_t)activation,
                                         .mode = (int32_t)f->norm_mode };
 }
 
@@ -209,11 +209,11 @@ int bk_forward_slim_conv(struct bk_forward *f, int32_t slot, int64_t co, struct 
 }
 
 int bk_forward_norm(struct bk_forward *f, const int32_t *slot, struct bk_tensor *const *x, int n,
-                    struct bk_tensor *residual, bool relu, struct bk_tensor **y,
+                    struct bk_tensor *residual, uint32_t activation, struct bk_tensor **y,
                     struct bk_error *err)
 {
     struct bk_norm_term term[BK_NORM_MAX_TERMS];
-    struct bk_batch_norm_attr attr = norm_attr(f, n, relu);
+    struct bk_batch_norm_attr attr = norm_attr(f, n, activation);
 
     if (n < 1 || n > BK_NORM_MAX_TERMS)
         return bk_fail(err, BK_EINVAL, "%d norms in one sum, legal: 1..%d", n, BK_NORM_MAX_TERMS);
@@ -280,7 +280,7 @@ int bk_forward_dropout(struct bk_forward *f, uint32_t stream, double rate, struc
 int bk_forward_pooled_head(struct bk_forward *f, int32_t conv_slot, int32_t norm_slot,
                            struct bk_tensor *x, struct bk_tensor **y, struct bk_error *err)
 {
-    struct bk_batch_norm_attr attr = norm_attr(f, 1, false);
+    struct bk_batch_norm_attr attr = norm_attr(f, 1, BK_ACT_NONE);
     struct bk_norm_term term;
 
     BK_TRY(check_slots(f, conv_slot, 1, err));

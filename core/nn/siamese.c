@@ -154,7 +154,7 @@ static int run_head(struct bk_forward *f, const int32_t slot[3], struct bk_tenso
     struct bk_tensor *h;
 
     BK_TRY(bk_forward_linear(f, slot[0], x, &h, err));
-    BK_TRY(bk_forward_norm(f, &slot[1], &h, 1, NULL, true, &h, err));
+    BK_TRY(bk_forward_norm(f, &slot[1], &h, 1, NULL, BK_ACT_RELU, &h, err));
     return bk_forward_linear(f, slot[2], h, y, err);
 }
 

@@ -1,8 +1,9 @@
 /*
- * ops/batch_norm.c: relu?( sum of batch normalisations + residual ).
+ * ops/batch_norm.c: activation( sum of batch normalisations + residual ).
  *
- * One operation instead of norm, add and ReLU, because each extra pass over the activations costs as much as the
- * arithmetic (decision record 0004). Without ReLU the residual's gradient is the output's, handed on uncopied.
+ * One operation instead of norm, add and activation, because each extra pass over the activations costs as much as the
+ * arithmetic (decision records 0004 and 0011). Without activation the residual's gradient is the output's, handed on
+ * uncopied. The backward rule keeps inputs and y only; what an activation other than ReLU was applied to is computed again.
  */
 #include "ops/op_support.h"
 #include <string.h>
@@ -17,13 +18,13 @@ static int term_targets(struct bk_tape *tape, struct bk_tensor *const *in, struc
     return bk__target(tape, in[2], in[2]->dtype, BK__ADD, &out[2], err);
 }
 
-static int backward_residual(struct bk_tape *tape, const struct bk_node *node, bool relu, struct bk_kernel_args *args,
-                             struct bk_error *err)
+static int backward_residual(struct bk_tape *tape, const struct bk_node *node, bool activated,
+                             struct bk_kernel_args *args, struct bk_error *err)
 {
     struct bk_tensor *residual = node->in[0];
     if (!residual || !residual->grad)
         return BK_OK;
-    if (relu)
+    if (activated)
         return bk__target(tape, residual, residual->dtype, BK__ASSIGN, &args->out[0], err);
     const struct bk_tensor *dy;
     BK_TRY(bk_grad_sum(tape, node->y, &dy, err));
@@ -35,16 +36,15 @@ static int backward(struct bk_tape *tape, const struct bk_node *node, struct bk_
     struct bk_batch_norm_attr attr;
     memcpy(&attr, node->attr, sizeof attr);
     uint32_t n = (uint32_t)attr.n_terms;
-    struct bk_kernel_args args = { .n_in = 5 + 4 * n, .n_out = 1 + 3 * n, .attr = &attr };
-    BK_TRY(backward_residual(tape, node, attr.relu, &args, err));
+    struct bk_kernel_args args = { .n_in = 6 + 5 * n, .n_out = 1 + 3 * n, .attr = &attr };
+    BK_TRY(backward_residual(tape, node, attr.activation != BK_ACT_NONE, &args, err));
     bk_grad_addends(node->y, args.in);
     args.in[4] = node->in[1];
+    args.in[5] = node->in[0];
     for (uint32_t t = 0; t < n; t++) {
         struct bk_tensor *const *saved = node->in + FIRST_SAVED + N_SAVED * t;
-        args.in[5 + 4 * t] = saved[0];
-        args.in[6 + 4 * t] = saved[1];
-        args.in[7 + 4 * t] = saved[3];
-        args.in[8 + 4 * t] = saved[4];
+        for (uint32_t k = 0; k < N_SAVED; k++)
+            args.in[6 + N_SAVED * t + k] = saved[k];
         BK_TRY(term_targets(tape, saved, args.out + 1 + 3 * t, err));
     }
     BK_TRY(bk__op_run(tape, BK_K_BATCH_NORM_DX, &args, err));
@@ -78,6 +78,9 @@ static int check(struct bk_tape *tape, const struct bk_norm_term *terms, int n_t
         return bk_fail(err, BK_EINVAL, "batch_norm: %d terms; legal are 1..%d", n_terms, BK_NORM_MAX_TERMS);
     if (attr->mode != BK_NORM_BATCH && attr->mode != BK_NORM_RUNNING)
         return bk_fail(err, BK_EINVAL, "batch_norm: %d is not a mode", attr->mode);
+    if (attr->activation < BK_ACT_NONE || attr->activation > BK_ACT_SIGMOID)
+        return bk_fail(err, BK_EINVAL, "batch_norm: activation %d; legal are %d..%d", attr->activation, BK_ACT_NONE,
+                       BK_ACT_SIGMOID);
     BK_TRY(bk__op_input(tape, BK_K_BATCH_NORM, terms[0].x, 2, BK_MAX_RANK, err));
     for (int t = 0; t < n_terms; t++)
         BK_TRY(check_term(terms[0].x, &terms[t], attr, err));

@@ -35,8 +35,8 @@ static int check(struct bk_tape *tape, const struct bk_tensor *x, const struct b
     if (w->rank != 2 || w->dim[1] != x->dim[3] || w->dtype != acc)
         return bk_fail(err, BK_ESHAPE, "pooled_head: weight %s does not fit input %s; it must be [K,%lld] %s",
                        bk_tensor_describe(w, a), bk_tensor_describe(x, b), (long long)x->dim[3], bk_dtype_name(acc));
-    if (attr->relu || (attr->mode != BK_NORM_BATCH && attr->mode != BK_NORM_RUNNING))
-        return bk_fail(err, BK_EINVAL, "pooled_head: relu %d, mode %d; legal are no relu and a norm mode", attr->relu,
+    if (attr->activation || (attr->mode != BK_NORM_BATCH && attr->mode != BK_NORM_RUNNING))
+        return bk_fail(err, BK_EINVAL, "pooled_head: activation %d, mode %d; legal are none and a norm mode", attr->activation,
                        attr->mode);
     if (!norm->scale || !norm->offset || !norm->running_mean != !norm->running_var ||
         (attr->mode == BK_NORM_RUNNING && !norm->running_mean))

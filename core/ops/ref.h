@@ -41,6 +41,10 @@ static inline int64_t bk__rows(const struct bk_tensor *t)
     return bk_tensor_numel(t) / t->dim[t->rank - 1];
 }
 
+/** f(x) and f'(x) of a bk_activation; x and 1 without one. */
+double bk__ref_act(int32_t activation, double x);
+double bk__ref_act_slope(int32_t activation, double x);
+
 typedef int (*bk__ref_fn)(struct bk__ref *r, const struct bk_kernel_args *a);
 
 #define BK__REF_KERNELS(X)                                                               \

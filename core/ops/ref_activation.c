@@ -10,9 +10,11 @@ static double sigmoid(double x)
     return 1 / (1 + exp(-x));
 }
 
-static double value(int32_t kind, double x)
+double bk__ref_act(int32_t activation, double x)
 {
-    switch (kind) {
+    switch (activation) {
+    case BK_ACT_NONE:
+        return x;
     case BK_ACT_RELU:
         return x > 0 ? x : 0;
     case BK_ACT_RELU6:
@@ -24,10 +26,12 @@ static double value(int32_t kind, double x)
     }
 }
 
-static double slope(int32_t kind, double x)
+double bk__ref_act_slope(int32_t activation, double x)
 {
     double s = sigmoid(x);
-    switch (kind) {
+    switch (activation) {
+    case BK_ACT_NONE:
+        return 1;
     case BK_ACT_RELU:
         return x > 0;
     case BK_ACT_RELU6:
@@ -45,7 +49,7 @@ int bk__ref_activation(struct bk__ref *r, const struct bk_kernel_args *a)
     double *x = bk__ref_load(r, a->in[0]);
     BK_TRY(bk__ref_check(r));
     for (int64_t i = 0, n = bk_tensor_numel(a->in[0]); i < n; i++)
-        x[i] = value(attr->kind, x[i]);
+        x[i] = bk__ref_act(attr->kind, x[i]);
     bk__ref_store(a->out[0], x);
     return BK_OK;
 }
@@ -56,7 +60,7 @@ int bk__ref_activation_dx(struct bk__ref *r, const struct bk_kernel_args *a)
     double *g = bk__ref_load_sum(r, a->in, BK_MAX_ADDENDS), *x = bk__ref_load(r, a->in[4]);
     BK_TRY(bk__ref_check(r));
     for (int64_t i = 0, n = bk_tensor_numel(a->in[4]); i < n; i++)
-        g[i] *= slope(attr->kind, x[i]);
+        g[i] *= bk__ref_act_slope(attr->kind, x[i]);
     bk__ref_store(a->out[0], g);
     return BK_OK;
 }

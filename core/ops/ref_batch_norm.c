@@ -62,8 +62,8 @@ int bk__ref_batch_norm(struct bk__ref *r, const struct bk_kernel_args *a)
     BK_TRY(bk__ref_check(r));
     for (int t = 0; t < attr->n_terms; t++)
         BK_TRY(add_term(r, a, t, y));
-    for (int64_t i = 0; attr->relu && i < n; i++)
-        y[i] = y[i] > 0 ? y[i] : 0;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = bk__ref_act(attr->activation, y[i]);
     bk__ref_store(a->out[0], y);
     return BK_OK;
 }
@@ -72,11 +72,11 @@ int bk__ref_batch_norm(struct bk__ref *r, const struct bk_kernel_args *a)
 static int term_gradient(struct bk__ref *r, const struct bk_kernel_args *a, int t, const double *g)
 {
     const struct bk_batch_norm_attr *attr = a->attr;
-    const struct bk_tensor *const *in = a->in + 5 + 4 * t;
+    const struct bk_tensor *const *in = a->in + 6 + 5 * t;
     struct bk_tensor *const *out = a->out + 1 + 3 * t;
     int64_t R = bk__rows(in[0]), C = in[0]->dim[in[0]->rank - 1];
     double *xh = bk__ref_load(r, in[0]), *scale = bk__ref_load(r, in[1]);
-    double *mean = bk__ref_load(r, in[2]), *rstd = bk__ref_load(r, in[3]);
+    double *mean = bk__ref_load(r, in[3]), *rstd = bk__ref_load(r, in[4]);
     double *sum_g = bk__ref_new(r, C), *sum_gx = bk__ref_new(r, C), *dx = bk__ref_new(r, R * C);
     BK_TRY(bk__ref_check(r));
     for (int64_t i = 0; i < R * C; i++) {
@@ -96,13 +96,34 @@ static int term_gradient(struct bk__ref *r, const struct bk_kernel_args *a, int 
     return BK_OK;
 }
 
+/* What the activation was applied to; the slope of a ReLU is that of its output. */
+static int activated(struct bk__ref *r, const struct bk_kernel_args *a, double **z)
+{
+    const struct bk_batch_norm_attr *attr = a->attr;
+    bool relu = attr->activation == BK_ACT_RELU;
+    const struct bk_tensor *given = a->in[relu ? 4 : 5];
+    int64_t C = a->in[7]->dim[0], n = bk_tensor_numel(a->in[6]);
+    *z = given ? bk__ref_load(r, given) : bk__ref_new(r, n);
+    for (int t = 0; t < attr->n_terms && !relu; t++) {
+        const struct bk_tensor *const *in = a->in + 6 + 5 * t;
+        double *x = bk__ref_load(r, in[0]), *scale = bk__ref_load(r, in[1]), *offset = bk__ref_load(r, in[2]);
+        double *mean = bk__ref_load(r, in[3]), *rstd = bk__ref_load(r, in[4]);
+        BK_TRY(bk__ref_check(r));
+        for (int64_t i = 0; i < n; i++)
+            (*z)[i] += scale[i % C] * (x[i] - mean[i % C]) * rstd[i % C] + offset[i % C];
+    }
+    return bk__ref_check(r);
+}
+
 int bk__ref_batch_norm_dx(struct bk__ref *r, const struct bk_kernel_args *a)
 {
     const struct bk_batch_norm_attr *attr = a->attr;
-    double *g = bk__ref_load_sum(r, a->in, BK_MAX_ADDENDS), *y = attr->relu ? bk__ref_load(r, a->in[4]) : NULL;
+    double *g = bk__ref_load_sum(r, a->in, BK_MAX_ADDENDS), *z;
     BK_TRY(bk__ref_check(r));
-    for (int64_t i = 0, n = y ? bk_tensor_numel(a->in[4]) : 0; i < n; i++)
-        g[i] = y[i] > 0 ? g[i] : 0;
+    if (attr->activation)
+        BK_TRY(activated(r, a, &z));
+    for (int64_t i = 0, n = attr->activation ? bk_tensor_numel(a->in[6]) : 0; i < n; i++)
+        g[i] *= bk__ref_act_slope(attr->activation, z[i]);
     bk__ref_store(a->out[0], g);
     for (int t = 0; t < attr->n_terms; t++)
         BK_TRY(term_gradient(r, a, t, g));

@@ -45,6 +45,38 @@ static void test_precision(void)
     cpu_close();
 }
 
+/* Results in bf16 may be computed more roughly, but not so that it shows beside their rounding. */
+static void test_precision_bf16(void)
+{
+    CPU_OPEN(1);
+    enum { POINTS = 4096 };
+    struct values x = values_new(BK_BF16, POINTS, 0, 0, 0, 0, 0), y = values_new(BK_BF16, POINTS, 0, 0, 0, 0, 0);
+    struct values g = values_new(BK_BF16, POINTS, 0, 0, 0, 0, 0);
+    double *sigmoid = calloc(POINTS, sizeof *sigmoid), *silu = calloc(POINTS, sizeof *silu), *slope = calloc(POINTS, sizeof *slope);
+    for (size_t i = 0; i < POINTS; i++) {
+        values_put(&x, i, -80 + 160 * ((double)i + 0.25) / POINTS);
+        values_put(&g, i, 1);
+        sigmoid[i] = 1 / (1 + exp(-x.v[i]));
+        silu[i] = x.v[i] * sigmoid[i];
+        slope[i] = sigmoid[i] * (1 + x.v[i] * (1 - sigmoid[i]));
+    }
+    activate(BK_ACT_SIGMOID, &x, &y);
+    CU_ASSERT(relative_error(&y, sigmoid) < 0x1p-8 + 1e-4);
+    activate(BK_ACT_SILU, &x, &y);
+    CU_ASSERT(relative_error(&y, silu) < 0x1p-8 + 1e-4);
+    struct bk_activation_attr attr = { .kind = BK_ACT_SILU };
+    run_kernel(BK_K_ACTIVATION_DX, &(struct bk_kernel_args){ .in = { &g.t, NULL, NULL, NULL, &x.t }, .n_in = 5,
+                                                             .out = { &y.t }, .n_out = 1, .attr = &attr });
+    ASSERT_NEAR(&y, slope, 0x1p-8 + 1e-5);
+    free(sigmoid);
+    free(silu);
+    free(slope);
+    values_free(&x);
+    values_free(&y);
+    values_free(&g);
+    cpu_close();
+}
+
 static void test_limits(void)
 {
     CPU_OPEN(1);
@@ -106,11 +138,12 @@ static void test_older_processors(void)
     for (size_t i = 0; i < BK_ARRAY_LEN(isas); i++) {
         cpu_isa = isas[i];
         test_precision();
+        test_precision_bf16();
         test_limits();
         test_permutation();
     }
     cpu_isa = NULL;
 }
 
-BK_SUITE({ "precision", test_precision }, { "limits", test_limits }, { "permutation", test_permutation },
+BK_SUITE({ "precision", test_precision }, { "precision, bf16", test_precision_bf16 }, { "limits", test_limits }, { "permutation", test_permutation },
          { "loops of older processors", test_older_processors })

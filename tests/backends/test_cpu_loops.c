@@ -5,24 +5,43 @@
 
 struct norm_case {
     int64_t n, h, w, c;
-    int terms, residual, relu, n_dy;
+    int terms, residual, act, n_dy;
     double mean;
 };
 
 static const struct norm_case norm_cases[] = {
     { 4, 8, 8, 16, 1, 0, 1, 1, 0.5 },   { 3, 5, 7, 24, 2, 1, 1, 3, -1 },   { 2, 9, 9, 40, 3, 1, 0, 2, 3 },
     { 16, 16, 16, 64, 1, 0, 1, 4, 100 }, { 5, 3, 3, 7, 1, 1, 1, 1, 0 },    { 32, 1, 1, 300, 1, 0, 0, 1, 2 },
+    { 4, 9, 9, 24, 1, 0, BK_ACT_SILU, 1, 0.5 },   { 3, 5, 7, 7, 1, 1, BK_ACT_SILU, 3, -1 },
+    { 2, 9, 9, 40, 3, 1, BK_ACT_SILU, 2, 3 },     { 8, 16, 16, 144, 1, 0, BK_ACT_SILU, 2, 10 },
+    { 3, 5, 7, 24, 2, 0, BK_ACT_SILU, 1, 1 },     { 4, 8, 8, 72, 1, 0, BK_ACT_RELU6, 2, 1 },
+    { 3, 5, 7, 40, 2, 1, BK_ACT_SIGMOID, 1, 0 },
     { 8, 16, 16, 8, 3, 1, 1, 1, 0.2 },  { 2, 1, 1, 2048, 2, 0, 1, 1, 0 },  { 7, 8, 8, 56, 2, 0, 1, 1, 10 },
 };
 
 struct norm_want {
-    double *y, *dz, *mean[3], *var[3];
+    double *z, *y, *dz, *mean[3], *var[3];        /* z: the sum before the activation */
 };
+
+static double want_act(int act, double z)
+{
+    double s = 1 / (1 + exp(-z));
+    return act == BK_ACT_NONE ? z : act == BK_ACT_SILU ? z * s : act == BK_ACT_SIGMOID ? s : z < 0 ? 0
+           : act == BK_ACT_RELU6 && z > 6 ? 6 : z;
+}
+
+static double want_slope(int act, double z)
+{
+    double s = 1 / (1 + exp(-z));
+    return act == BK_ACT_NONE ? 1 : act == BK_ACT_SILU ? s * (1 + z * (1 - s)) : act == BK_ACT_SIGMOID ? s * (1 - s)
+           : z > 0 && (act == BK_ACT_RELU || z < 6);
+}
 
 static void want_forward(const struct norm_case *k, const struct values *x, const struct values *scale,
                          const struct values *offset, const struct values *res, double eps, struct norm_want *o)
 {
     size_t n = x[0].n, c = (size_t)k->c, rows = n / c;
+    o->z = calloc(n, sizeof(double));
     o->y = calloc(n, sizeof(double));
     o->dz = calloc(n, sizeof(double));
     for (int t = 0; t < k->terms; t++) {
@@ -33,12 +52,12 @@ static void want_forward(const struct norm_case *k, const struct values *x, cons
         for (size_t i = 0; i < n; i++)
             o->var[t][i % c] += pow(x[t].v[i] - o->mean[t][i % c], 2) / (double)rows;
         for (size_t i = 0; i < n; i++)
-            o->y[i] += scale[t].v[i % c] * (x[t].v[i] - o->mean[t][i % c]) / sqrt(o->var[t][i % c] + eps) +
+            o->z[i] += scale[t].v[i % c] * (x[t].v[i] - o->mean[t][i % c]) / sqrt(o->var[t][i % c] + eps) +
                        offset[t].v[i % c];
     }
     for (size_t i = 0; i < n; i++) {
-        o->y[i] += k->residual ? res->v[i] : 0;
-        o->y[i] = k->relu && o->y[i] < 0 ? 0 : o->y[i];
+        o->z[i] += k->residual ? res->v[i] : 0;
+        o->y[i] = want_act(k->act, o->z[i]);
     }
 }
 
@@ -118,23 +137,25 @@ static void norm_backward_args(struct norm_tensors *a, const struct norm_case *k
 {
     for (int i = 0; i < k->n_dy; i++)
         b->in[i] = &a->dy[i].t;
-    b->in[4] = &a->y.t;
+    b->in[4] = k->act == BK_ACT_RELU ? &a->y.t : NULL;
+    b->in[5] = k->residual ? &a->res.t : NULL;
     b->out[0] = k->residual ? &a->dres.t : NULL;
     for (int t = 0; t < k->terms; t++) {
-        const struct values *in[4] = { &a->x[t], &a->scale[t], &a->mean[t], &a->rstd[t] };
+        const struct values *in[5] = { &a->x[t], &a->scale[t], &a->offset[t], &a->mean[t], &a->rstd[t] };
         struct values *out[3] = { &a->dx[t], &a->ds[t], &a->db[t] };
-        for (int i = 0; i < 4; i++)
-            b->in[5 + 4 * t + i] = &in[i]->t;
+        for (int i = 0; i < 5; i++)
+            b->in[6 + 5 * t + i] = &in[i]->t;
         for (int i = 0; i < 3; i++)
             b->out[1 + 3 * t + i] = &out[i]->t;
     }
-    b->n_in = 5 + 4 * (uint32_t)k->terms;
+    b->n_in = 6 + 5 * (uint32_t)k->terms;
     b->n_out = 1 + 3 * (uint32_t)k->terms;
 }
 
 static void check_norm(const struct norm_case *k, uint32_t dtype)
 {
-    struct bk_batch_norm_attr attr = { .eps = 1e-5, .momentum = 0.1, .n_terms = k->terms, .relu = k->relu, .mode = BK_NORM_BATCH };
+    struct bk_batch_norm_attr attr = { .eps = 1e-5, .momentum = 0.1, .n_terms = k->terms, .activation = k->act,
+                                       .mode = BK_NORM_BATCH };
     struct norm_tensors a;
     struct norm_want o = { 0 };
     struct bk_kernel_args f = { .attr = &attr }, b = { .attr = &attr };
@@ -157,8 +178,7 @@ static void check_norm(const struct norm_case *k, uint32_t dtype)
     for (size_t i = 0; i < a.y.n; i++) {
         for (int d = 0; d < k->n_dy; d++)
             o.dz[i] += a.dy[d].v[i];
-        if (k->relu && values_get(&a.y, i) <= 0)
-            o.dz[i] = 0;
+        o.dz[i] *= want_slope(k->act, k->act == BK_ACT_RELU ? values_get(&a.y, i) : o.z[i]);
     }
     norm_backward_args(&a, k, &b);
     run_kernel(BK_K_BATCH_NORM_DX, &b);
@@ -173,6 +193,7 @@ static void check_norm(const struct norm_case *k, uint32_t dtype)
         free(o.var[t]);
     }
     free(want);
+    free(o.z);
     free(o.y);
     free(o.dz);
     norm_tensors_free(&a);
@@ -218,7 +239,7 @@ static void test_repeatable(void)
 {
     CPU_OPEN(2);
     struct norm_case k = { 16, 16, 16, 24, 1, 0, 1, 1, 0 };
-    struct bk_batch_norm_attr attr = { .eps = 1e-5, .n_terms = 1, .mode = BK_NORM_BATCH, .relu = 1 };
+    struct bk_batch_norm_attr attr = { .eps = 1e-5, .n_terms = 1, .mode = BK_NORM_BATCH, .activation = BK_ACT_RELU };
     struct norm_tensors a;
     norm_tensors_new(&a, &k, BK_F32);
     struct bk_kernel_args f = { .attr = &attr };

@@ -175,7 +175,8 @@ static void check_norm(int64_t R, int C, int v, double mean_at, double spread)
             sum_gx += (double)g[r * C + c] * ((double)x[r * C + c] - mean) * rstd;
         }
         s = reduce(&p, x, g, mean32, c);
-        cuda_norm_backward(s.sum, s.dot, scale, rstd, (double)R, &a, &b, &k);
+        cuda_norm_backward(s.sum, s.dot, scale, rstd, (double)R, &b, &k);
+        a = (float)scale * (float)rstd;
         for (int64_t r = 0; r < R; r++) {
             double xh = ((double)x[r * C + c] - mean) * rstd, dz = (double)g[r * C + c];
             double want = scale * rstd * (dz - sum_g / (double)R - xh * sum_gx / (double)R);
@@ -195,10 +196,42 @@ static void test_norm(void)
     check_norm(30, 7, 1, -0.2, 1);
     check_norm(4001, 24, 4, 3, 1);
     check_norm(20000, 3, 1, 100, 2);            /* squares would cancel without the shift */
-    float a, b, c;
-    cuda_norm_backward(3, 5, 2, 0.5, 0, &a, &b, &c);    /* constant statistics */
-    CU_ASSERT(a == 1 && b == 0 && c == 0);
+    float b, c;
+    cuda_norm_backward(3, 5, 2, 0.5, 0, &b, &c);        /* constant statistics */
+    CU_ASSERT(b == 0 && c == 0);
     CU_ASSERT(cuda_norm_follow(NAN, 2, 1) == 2 && cuda_norm_follow(4, 2, 0.25) == 3.5f);
+}
+
+/* ---- activations ---------------------------------------------------------------------------------------- */
+
+/* Values and slopes of every kind against `ref`. */
+static void test_activations(void)
+{
+    enum { N = 401 };
+    open_ref();
+    for (int32_t kind = BK_ACT_RELU; kind <= BK_ACT_SIGMOID; kind++) {
+        struct bk_activation_attr attr = { kind, 0 };
+        struct bk_tensor *x = tensor(0, N, 0, 0, 0), *y = tensor(0, N, 0, 0, 0);
+        struct bk_tensor *dy = tensor(0, N, 0, 0, 0), *dx = tensor(0, N, 0, 0, 0);
+        double my[N], mdx[N];
+        for (int i = 0; i < N; i++) {
+            values(x)[i] = (i - N / 2) / 16.0 + 1 / 64.0;
+            values(dy)[i] = 1;
+            my[i] = (double)cuda_act(kind, (float)values(x)[i]);
+            mdx[i] = (double)cuda_act_slope(kind, (float)values(x)[i]);
+        }
+        struct bk_kernel_args forward = { .in = { x }, .out = { y }, .n_in = 1, .n_out = 1, .attr = &attr };
+        struct bk_kernel_args back = { .in = { dy, NULL, NULL, NULL, x }, .out = { dx }, .n_in = 5, .n_out = 1, .attr = &attr };
+        BK_ASSERT_OK(bk_device_run(ref, BK_K_ACTIVATION, &forward, &err));
+        BK_ASSERT_OK(bk_device_run(ref, BK_K_ACTIVATION_DX, &back, &err));
+        CU_ASSERT(difference(my, values(y), N) < 1e-6);
+        CU_ASSERT(difference(mdx, values(dx), N) < 1e-6);
+        struct bk_tensor *all[] = { x, y, dy, dx };
+        for (size_t i = 0; i < BK_ARRAY_LEN(all); i++)
+            bk_tensor_free(all[i]);
+    }
+    bk_device_close(ref);
+    CU_ASSERT(cuda_act(BK_ACT_NONE, -2.5f) == -2.5f && cuda_act_slope(BK_ACT_NONE, -2.5f) == 1);
 }
 
 /* ---- convolution ---------------------------------------------------------------------------------------- */
@@ -428,6 +461,7 @@ static void test_randomness(void)
 }
 
 BK_SUITE({ "size classes", test_size_classes }, { "rows of a block", test_rows }, { "batch norm", test_norm },
+         { "activations", test_activations },
          { "convolution as a product", test_conv }, { "tiles and splits", test_tiles }, { "pooling windows", test_pool_windows },
          { "slices", test_slice }, { "pooled head", test_head }, { "trust ratio", test_lars_ratio },
          { "randomness", test_randomness })

@@ -142,7 +142,7 @@ static inline int small_layer(void *state, struct bk_forward *f, int32_t block, 
     if (x->dim[3] != wanted)
         return bk_fail(e, BK_ESHAPE, "width %d where %d is entered", (int)x->dim[3], (int)wanted);
     BK_TRY(bk_forward_slim_conv(f, s->conv[block][layer], small_width(choice), x, &attr, &x, e));
-    return bk_forward_norm(f, &s->norm[block][layer][choice], &x, 1, NULL, true, y, e);
+    return bk_forward_norm(f, &s->norm[block][layer][choice], &x, 1, NULL, BK_ACT_RELU, y, e);
 }
 
 static inline int small_pool(void *state, struct bk_forward *f, int32_t block,

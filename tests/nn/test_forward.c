@@ -146,7 +146,7 @@ static void check_running(struct rig *r, const double *x, const double *mean, co
     struct bk_tensor *y = NULL;
 
     r->f.norm_mode = BK_NORM_RUNNING;
-    BK_ASSERT_OK(bk_forward_norm(&r->f, &r->norm, &in, 1, NULL, false, &y, &err));
+    BK_ASSERT_OK(bk_forward_norm(&r->f, &r->norm, &in, 1, NULL, BK_ACT_NONE, &y, &err));
     const double *v = values(y);
     for (int i = 0; i < N * H * W * CO; i++)
         BK_ASSERT_CLOSE(v[i], (x[i] - mean[i % CO]) / sqrt(var[i % CO] + EPS), 1e-12);
@@ -165,14 +165,14 @@ static void test_statistics_of_the_set(void)
     memcpy(x, values(in), sizeof x);
     channel_moments(x, N * H * W, CO, mean, var);
 
-    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, true, &y, &err));     /* momentum 0 */
+    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_RELU, &y, &err));     /* momentum 0 */
     CU_ASSERT_EQUAL(value(bk_weights_get(r.w, r.norm + 2), 1), 0);
     CU_ASSERT_EQUAL(value(bk_weights_get(r.w, r.norm + 3), 1), 1);
     double biased = var[1] * (N * H * W - 1) / (N * H * W), want = (x[1] - mean[1]) / sqrt(biased + EPS);
     BK_ASSERT_CLOSE(value(y, 1), want > 0 ? want : 0, 1e-12);
 
     r.f.norm_momentum = 0.1;
-    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, false, &y, &err));
+    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_NONE, &y, &err));
     for (int k = 0; k < CO; k++) {
         mean[k] *= 0.1;
         var[k] = 0.9 + 0.1 * var[k];
@@ -181,8 +181,8 @@ static void test_statistics_of_the_set(void)
     }
     check_running(&r, x, mean, var, in);
     int32_t wrong = r.norm + 1;
-    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &wrong, &in, 1, NULL, false, &y, &err), BK_EINVAL);
-    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &r.norm, &in, 0, NULL, false, &y, &err), BK_EINVAL);
+    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &wrong, &in, 1, NULL, BK_ACT_NONE, &y, &err), BK_EINVAL);
+    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &r.norm, &in, 0, NULL, BK_ACT_NONE, &y, &err), BK_EINVAL);
     rig_close(&r);
 }
 
@@ -200,26 +200,26 @@ static void test_statistics_of_a_store(void)
     BK_ASSERT_OK(bk_norm_store_new(r.device, &r.f.store, &err));
 
     r.f.norm_mode = BK_NORM_RUNNING;
-    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, false, &y, &err), BK_ESTATE);
+    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_NONE, &y, &err), BK_ESTATE);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "norm.scale"));
     r.f.norm_mode = BK_NORM_BATCH;              /* momentum 0 collects nothing */
-    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, false, &y, &err));
+    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_NONE, &y, &err));
     r.f.norm_mode = BK_NORM_RUNNING;
-    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, false, &y, &err), BK_ESTATE);
+    CU_ASSERT_EQUAL(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_NONE, &y, &err), BK_ESTATE);
 
     r.f.norm_mode = BK_NORM_BATCH;
     r.f.norm_momentum = 1;                      /* as calibration does: the batch's own statistics */
-    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, false, &y, &err));
+    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_NONE, &y, &err));
     check_running(&r, x, mean, var, in);
     r.f.norm_momentum = 0.25;                   /* a second batch that is the same: nothing moves */
-    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, false, &y, &err));
+    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_NONE, &y, &err));
     check_running(&r, x, mean, var, in);
     CU_ASSERT_EQUAL(value(bk_weights_get(r.w, r.norm + 2), 1), 0);
     CU_ASSERT_EQUAL(value(bk_weights_get(r.w, r.norm + 3), 1), 1);
     bk_norm_store_free(r.f.store);
 
     BK_ASSERT_OK(bk_norm_store_new(r.device, &r.f.store, &err));        /* fresh: mean 0, variance 1 */
-    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, false, &y, &err));
+    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &in, 1, NULL, BK_ACT_NONE, &y, &err));
     for (int k = 0; k < CO; k++) {
         mean[k] *= 0.25;
         var[k] = 0.75 + 0.25 * var[k];
@@ -264,7 +264,7 @@ static void head_once(struct rig *r, bool fused, double *out, double *grad, doub
         BK_ASSERT_OK(bk_forward_pooled_head(&r->f, r->point, r->point_norm, x, &y, &err));
     } else {
         BK_ASSERT_OK(bk_forward_conv(&r->f, r->point, -1, x, &attr, &y, &err));
-        BK_ASSERT_OK(bk_forward_norm(&r->f, &r->point_norm, &y, 1, NULL, false, &y, &err));
+        BK_ASSERT_OK(bk_forward_norm(&r->f, &r->point_norm, &y, 1, NULL, BK_ACT_NONE, &y, &err));
         BK_ASSERT_OK(bk_global_pool(r->tape, y, &y, &err));
     }
     BK_ASSERT_OK(bk_tape_tensor(r->tape, BK_F64, 2, (int64_t[]){ N, 7 }, &t, &err));
@@ -310,7 +310,7 @@ static void test_bf16(void)
     x = image(&r, CI, 2);
     BK_ASSERT_OK(bk_forward_slim_conv(&r.f, r.conv, CO, x, &attr, &y, &err));
     CU_ASSERT_EQUAL(y->dtype, BK_BF16);
-    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &y, 1, NULL, true, &y, &err));
+    BK_ASSERT_OK(bk_forward_norm(&r.f, &r.norm, &y, 1, NULL, BK_ACT_RELU, &y, &err));
     CU_ASSERT_EQUAL(y->dtype, BK_BF16);
     BK_ASSERT_OK(bk_forward_pooled_head(&r.f, r.point, r.point_norm, x, &y, &err));
     CU_ASSERT_TRUE(y->dtype == BK_BF16 && y->dim[1] == 7);

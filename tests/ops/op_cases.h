@@ -67,37 +67,46 @@ static inline int run_conv_slices(struct op_run *r, struct bk_error *err)
 /* ---- normalisation ------------------------------------------------------------------------------- */
 
 /* leaves: residual, then x, scale, offset, running mean, running var of each term */
-static inline int norm(struct op_run *r, int n, bool residual, bool relu, uint32_t mode, bool running,
+static inline int norm(struct op_run *r, int n, bool residual, int32_t act, uint32_t mode, bool running,
                        struct bk_error *err)
 {
     struct bk_norm_term t[BK_NORM_MAX_TERMS];
-    struct bk_batch_norm_attr attr = { .eps = 1e-5, .momentum = 0.1, .relu = relu, .mode = (int32_t)mode };
+    struct bk_batch_norm_attr attr = { .eps = 1e-5, .momentum = 0.1, .activation = act, .mode = (int32_t)mode };
     for (int i = 0; i < n; i++) {
         struct bk_tensor **in = r->in + 1 + 5 * i;
         t[i] = (struct bk_norm_term){ in[0], in[1], in[2], running ? in[3] : NULL, running ? in[4] : NULL };
     }
     return bk_batch_norm(r->tape, t, n, residual ? r->in[0] : NULL, &attr, &r->y, err);
 }
-#define NORM(fn, n, residual, relu, mode, running)                                       \
+#define NORM(fn, n, residual, act, mode, running)                                        \
     static inline int fn(struct op_run *r, struct bk_error *err)                         \
     {                                                                                    \
-        return norm(r, n, residual, relu, mode, running, err);                           \
+        return norm(r, n, residual, act, mode, running, err);                            \
     }
-NORM(run_norm1, 1, false, false, BK_NORM_BATCH, true)
-NORM(run_norm1_relu, 1, false, true, BK_NORM_BATCH, false)
-NORM(run_norm1_res, 1, true, false, BK_NORM_BATCH, true)
-NORM(run_norm2_relu, 2, false, true, BK_NORM_BATCH, true)
-NORM(run_norm3_res_relu, 3, true, true, BK_NORM_BATCH, true)
-NORM(run_norm3_res, 3, true, false, BK_NORM_BATCH, true)
-NORM(run_norm1_run, 1, false, true, BK_NORM_RUNNING, true)
-NORM(run_norm3_run, 3, true, true, BK_NORM_RUNNING, true)
+NORM(run_norm1, 1, false, BK_ACT_NONE, BK_NORM_BATCH, true)
+NORM(run_norm1_relu, 1, false, BK_ACT_RELU, BK_NORM_BATCH, false)
+NORM(run_norm1_res, 1, true, BK_ACT_NONE, BK_NORM_BATCH, true)
+NORM(run_norm2_relu, 2, false, BK_ACT_RELU, BK_NORM_BATCH, true)
+NORM(run_norm3_res_relu, 3, true, BK_ACT_RELU, BK_NORM_BATCH, true)
+NORM(run_norm3_res, 3, true, BK_ACT_NONE, BK_NORM_BATCH, true)
+NORM(run_norm1_run, 1, false, BK_ACT_RELU, BK_NORM_RUNNING, true)
+NORM(run_norm3_run, 3, true, BK_ACT_RELU, BK_NORM_RUNNING, true)
+NORM(run_norm1_silu, 1, false, BK_ACT_SILU, BK_NORM_BATCH, true)
+NORM(run_norm1_res_silu, 1, true, BK_ACT_SILU, BK_NORM_BATCH, false)
+NORM(run_norm2_silu, 2, false, BK_ACT_SILU, BK_NORM_BATCH, true)
+NORM(run_norm3_res_silu, 3, true, BK_ACT_SILU, BK_NORM_BATCH, true)
+NORM(run_norm1_silu_run, 1, true, BK_ACT_SILU, BK_NORM_RUNNING, true)
+NORM(run_norm1_relu6, 1, false, BK_ACT_RELU6, BK_NORM_BATCH, true)
+NORM(run_norm3_res_relu6, 3, true, BK_ACT_RELU6, BK_NORM_BATCH, true)
+NORM(run_norm1_sigmoid, 1, false, BK_ACT_SIGMOID, BK_NORM_BATCH, true)
+NORM(run_norm2_res_sigmoid, 2, true, BK_ACT_SIGMOID, BK_NORM_BATCH, true)
 
 /* The output is used four times, so that its gradient arrives as addends; the input is used twice. */
-static inline int run_norm_addends(struct op_run *r, struct bk_error *err)
+static inline int norm_addends(struct op_run *r, int32_t act, struct bk_error *err)
 {
     struct bk_pool2d_attr pool = { 3, 1, 1, 0 };
     struct bk_tensor *sum[4], *x, *y;
-    BK_TRY(norm(r, 1, false, true, BK_NORM_BATCH, false, err));
+    BK_TRY(norm(r, 1, false, act, BK_NORM_BATCH, false, err));
     y = r->y;
     x = r->in[1];
     BK_TRY(bk_avg_pool2d(r->tape, y, &pool, &sum[0], err));
@@ -105,6 +114,16 @@ static inline int run_norm_addends(struct op_run *r, struct bk_error *err)
     BK_TRY(bk_relu(r->tape, y, &sum[2], err));
     BK_TRY(bk_add(r->tape, (struct bk_tensor *[]){ y, x }, 2, false, &sum[3], err));
     return bk_add(r->tape, sum, 4, false, &r->y, err);
+}
+
+static inline int run_norm_addends(struct op_run *r, struct bk_error *err)
+{
+    return norm_addends(r, BK_ACT_RELU, err);
+}
+
+static inline int run_norm_silu_addends(struct op_run *r, struct bk_error *err)
+{
+    return norm_addends(r, BK_ACT_SILU, err);
 }
 
 /* ---- element by element -------------------------------------------------------------------------- */
@@ -429,6 +448,18 @@ static const struct op_case op_cases[] = {
     { "batch_norm-running 3",    { X4(3, 4, 5, 12), TERM(3, 4, 5, 12), TERM(3, 4, 5, 12), TERM(3, 4, 5, 12) }, run_norm3_run, 0 },
     { "batch_norm-rows",         { { ACT, 2, { 9, 33 } }, { ACT, 2, { 9, 33 } }, P1(33), P1(33), S1(33), V1(33) }, run_norm1_relu, 0 },
     { "batch_norm-addends",      { X4(2, 5, 6, 8), TERM(2, 5, 6, 8) }, run_norm_addends, 0 },
+    { "batch_norm-1 silu odd",   { X4(2, 5, 3, 7), TERM(2, 5, 3, 7) }, run_norm1_silu, 0 },
+    { "batch_norm-1 silu wide",  { X4(2, 5, 3, 72), TERM(2, 5, 3, 72) }, run_norm1_silu, 0 },
+    { "batch_norm-1 residual silu", { X4(3, 4, 5, 24), TERM(3, 4, 5, 24) }, run_norm1_res_silu, 0 },
+    { "batch_norm-2 silu",       { X4(3, 4, 5, 16), TERM(3, 4, 5, 16), TERM(3, 4, 5, 16) }, run_norm2_silu, 0 },
+    { "batch_norm-3 residual silu", { X4(2, 3, 5, 5), TERM(2, 3, 5, 5), TERM(2, 3, 5, 5), TERM(2, 3, 5, 5) }, run_norm3_res_silu, 0 },
+    { "batch_norm-running silu", { X4(3, 4, 5, 8), TERM(3, 4, 5, 8) }, run_norm1_silu_run, 0 },
+    { "batch_norm-1 relu6",      { X4(2, 5, 3, 40), TERM(2, 5, 3, 40) }, run_norm1_relu6, 0 },
+    { "batch_norm-3 residual relu6", { X4(2, 3, 5, 5), TERM(2, 3, 5, 5), TERM(2, 3, 5, 5), TERM(2, 3, 5, 5) }, run_norm3_res_relu6, 0 },
+    { "batch_norm-1 sigmoid",    { X4(2, 5, 3, 40), TERM(2, 5, 3, 40) }, run_norm1_sigmoid, 0 },
+    { "batch_norm-2 residual sigmoid", { X4(3, 4, 5, 16), TERM(3, 4, 5, 16), TERM(3, 4, 5, 16) }, run_norm2_res_sigmoid, 0 },
+    { "batch_norm-rows silu",    { { ACT, 2, { 9, 33 } }, { ACT, 2, { 9, 33 } }, P1(33), P1(33), S1(33), V1(33) }, run_norm1_silu, 0 },
+    { "batch_norm-addends silu", { X4(2, 5, 6, 8), TERM(2, 5, 6, 8) }, run_norm_silu_addends, 0 },
 
     { "relu-4",          { X4(2, 5, 3, 7) }, run_relu, 0 },
     { "relu-addends",    { X4(2, 5, 3, 16) }, run_relu_addends, 0 },

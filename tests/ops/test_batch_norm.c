@@ -4,23 +4,25 @@
 #include "torch_ops.h"
 
 /* in: residual, x1, scale1, offset1, x2, scale2, offset2; extra: running mean 1, 2, variance 1, 2, then all after */
-static int run(struct op_run *r, int32_t mode, struct bk_error *err)
+static int run(struct op_run *r, int32_t activation, int32_t mode, struct bk_error *err)
 {
     struct bk_norm_term t[2] = { { r->in[1], r->in[2], r->in[3], r->in[7], r->in[9] },
                                  { r->in[4], r->in[5], r->in[6], r->in[8], r->in[10] } };
-    struct bk_batch_norm_attr attr = { .eps = 1e-3, .momentum = 0.3, .relu = 1, .mode = mode };
+    struct bk_batch_norm_attr attr = { .eps = 1e-3, .momentum = 0.3, .activation = activation, .mode = mode };
     return bk_batch_norm(r->tape, t, 2, r->in[0], &attr, &r->y, err);
 }
 
-static int run_batch(struct op_run *r, struct bk_error *err)
-{
-    return run(r, BK_NORM_BATCH, err);
-}
-
-static int run_running(struct op_run *r, struct bk_error *err)
-{
-    return run(r, BK_NORM_RUNNING, err);
-}
+#define RUN(fn, activation, mode)                                                        \
+    static int fn(struct op_run *r, struct bk_error *err)                                \
+    {                                                                                    \
+        return run(r, activation, mode, err);                                            \
+    }
+RUN(run_batch, BK_ACT_RELU, BK_NORM_BATCH)
+RUN(run_running, BK_ACT_RELU, BK_NORM_RUNNING)
+RUN(run_silu, BK_ACT_SILU, BK_NORM_BATCH)
+RUN(run_silu_running, BK_ACT_SILU, BK_NORM_RUNNING)
+RUN(run_relu6, BK_ACT_RELU6, BK_NORM_BATCH)
+RUN(run_sigmoid, BK_ACT_SIGMOID, BK_NORM_BATCH)
 
 static void check_torch(const char *name, int (*fn)(struct op_run *r, struct bk_error *err))
 {
@@ -40,6 +42,14 @@ static void test_torch_batch(void)
 static void test_torch_running(void)
 {
     check_torch("batch_norm_running", run_running);
+}
+
+static void test_torch_activations(void)
+{
+    check_torch("batch_norm_silu", run_silu);
+    check_torch("batch_norm_silu_running", run_silu_running);
+    check_torch("batch_norm_relu6", run_relu6);
+    check_torch("batch_norm_sigmoid", run_sigmoid);
 }
 
 /* Columns 0,2,4,6 and 1,3,5,7: mean 3 and 4, biased variance 5, unbiased 20/3. */
@@ -89,11 +99,13 @@ static void test_refused(void)
     struct bk_tensor *y, *x = PUT(&b, BK_BF16, 2, NULL, 4, 2), *v = PUT(&b, BK_F32, 1, NULL, 2);
     struct bk_norm_term t = { x, v, v, NULL, NULL }, terms[2] = { t, t }, half = { x, v, v, v, NULL };
     struct bk_batch_norm_attr batch = { .mode = BK_NORM_BATCH }, run_mode = { .mode = BK_NORM_RUNNING }, none = { 0 };
+    struct bk_batch_norm_attr odd = { .mode = BK_NORM_BATCH, .activation = 7 };
     terms[1].x = PUT(&b, BK_BF16, 2, NULL, 2, 4);
     refused(bk_batch_norm(b.tape, &t, 1, NULL, &run_mode, &y, &err), &err, BK_EINVAL, "running statistics");
     refused(bk_batch_norm(b.tape, &half, 1, NULL, &batch, &y, &err), &err, BK_EINVAL, "running statistics");
     refused(bk_batch_norm(b.tape, &t, 4, NULL, &batch, &y, &err), &err, BK_EINVAL, "4 terms");
     refused(bk_batch_norm(b.tape, &t, 1, NULL, &none, &y, &err), &err, BK_EINVAL, "not a mode");
+    refused(bk_batch_norm(b.tape, &t, 1, NULL, &odd, &y, &err), &err, BK_EINVAL, "activation 7; legal are 0..4");
     refused(bk_batch_norm(b.tape, terms, 2, NULL, &batch, &y, &err), &err, BK_ESHAPE, "[4,2] bf16 and [2,4] bf16");
     refused(bk_batch_norm(b.tape, &t, 1, v, &batch, &y, &err), &err, BK_ESHAPE, "must be alike");
     t.scale = PUT(&b, BK_F32, 1, NULL, 3);
@@ -104,4 +116,5 @@ static void test_refused(void)
 }
 
 BK_SUITE({ "PyTorch, batch", test_torch_batch }, { "PyTorch, running", test_torch_running },
+         { "PyTorch, activations", test_torch_activations },
          { "statistics", test_statistics }, { "one row", test_one_row }, { "refused", test_refused })

@@ -74,9 +74,9 @@ static void test_refused(void)
     struct bk_tensor *v = PUT(&b, BK_F32, 1, NULL, 5);
     struct bk_norm_term t = { NULL, v, v, NULL, NULL };
     struct bk_batch_norm_attr batch = { .mode = BK_NORM_BATCH }, running = { .mode = BK_NORM_RUNNING };
-    struct bk_batch_norm_attr relu = { .mode = BK_NORM_BATCH, .relu = 1 };
+    struct bk_batch_norm_attr relu = { .mode = BK_NORM_BATCH, .activation = BK_ACT_RELU };
     refused(bk_pooled_head(b.tape, x, w, &t, &running, &y, &err), &err, BK_EINVAL, "running statistics");
-    refused(bk_pooled_head(b.tape, x, w, &t, &relu, &y, &err), &err, BK_EINVAL, "relu 1");
+    refused(bk_pooled_head(b.tape, x, w, &t, &relu, &y, &err), &err, BK_EINVAL, "activation 1");
     refused(bk_pooled_head(b.tape, x, PUT(&b, BK_F32, 2, NULL, 4, 5), &t, &batch, &y, &err), &err, BK_ESHAPE,
             "[4,5] f32 does not fit input [2,3,2,4] f32");
     t.running_mean = t.running_var = v;

@@ -139,9 +139,9 @@ static int net_run(void *state, struct bk_forward *f, const struct bk_arch *arch
     const int32_t norm1 = NORM1, norm2 = NORM2;
     (void)state, (void)arch, (void)n_classes;
     BK_TRY(bk_forward_conv(f, CONV1, -1, x, &one, &x, err));
-    BK_TRY(bk_forward_norm(f, &norm1, &x, 1, NULL, true, &x, err));
+    BK_TRY(bk_forward_norm(f, &norm1, &x, 1, NULL, BK_ACT_RELU, &x, err));
     BK_TRY(bk_forward_conv(f, CONV2, -1, x, &two, &x, err));
-    BK_TRY(bk_forward_norm(f, &norm2, &x, 1, NULL, true, &x, err));
+    BK_TRY(bk_forward_norm(f, &norm2, &x, 1, NULL, BK_ACT_RELU, &x, err));
     BK_TRY(bk_global_pool(f->tape, x, &x, err));
     return bk_forward_linear(f, FC, x, logits, err);
 }

@@ -201,7 +201,7 @@ static int run_conv(struct bk_forward *f, const char *name, int64_t k, int strid
     BK_TRY(find_slot(f, name, "conv.weight", &conv, err));
     BK_TRY(find_slot(f, name, "norm.scale", &norm, err));
     BK_TRY(bk_forward_conv(f, conv, -1, x, &attr, &h, err));
-    return bk_forward_norm(f, &norm, &h, 1, NULL, true, y, err);
+    return bk_forward_norm(f, &norm, &h, 1, NULL, BK_ACT_RELU, y, err);
 }
 
 static int layer(void *state, struct bk_forward *f, int32_t block, int32_t entry, const struct bk_path *path,

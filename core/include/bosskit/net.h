@@ -164,10 +164,13 @@ BK_API int bk_forward_conv(struct bk_forward *f, int32_t slot, int32_t bias_slot
 BK_API int bk_forward_slim_conv(struct bk_forward *f, int32_t slot, int64_t co,
                                 struct bk_tensor *x, const struct bk_conv2d_attr *attr,
                                 struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
-/** Sum of norms of x[t] with the norm at slot[t] (the id of its scale), plus residual (NULL: none), then ReLU on demand. */
+/**
+ * `activation` (enum bk_activation, BK_ACT_NONE: none) of the sum of norms of x[t] with the norm at slot[t] (the id of
+ * its scale) plus residual (NULL: none).
+ */
 BK_API int bk_forward_norm(struct bk_forward *f, const int32_t *slot,
                            struct bk_tensor *const *x, int n, struct bk_tensor *residual,
-                           bool relu, struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
+                           uint32_t activation, struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
 /** Linear map at slot (weight) and slot + 1 (bias). */
 BK_API int bk_forward_linear(struct bk_forward *f, int32_t slot, struct bk_tensor *x,
                              struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;

@@ -37,11 +37,19 @@ enum bk_norm_mode {
     BK_NORM_RUNNING = 2,        /* normalise with the running statistics */
 };
 
+enum bk_activation {
+    BK_ACT_NONE,                /* f(x) = x; where an operation may go without */
+    BK_ACT_RELU,
+    BK_ACT_RELU6,               /* min(max(x, 0), 6) */
+    BK_ACT_SILU,                /* x sigmoid(x), also called Swish */
+    BK_ACT_SIGMOID,
+};
+
 struct bk_batch_norm_attr {
     double eps;
     double momentum;            /* weight of the batch in the running statistics; 1 replaces them */
     int32_t n_terms;            /* set by bk_batch_norm */
-    int32_t relu;
+    int32_t activation;         /* enum bk_activation, of the sum */
     int32_t mode;               /* enum bk_norm_mode */
     int32_t reserved;
 };
@@ -54,8 +62,9 @@ struct bk_norm_term {
 };
 
 /**
- * y = relu?( sum over terms of bn(x_t) + residual ), one pass (Ioffe, Szegedy 2015).
+ * y = activation( sum over terms of bn(x_t) + residual ), one pass (Ioffe, Szegedy 2015).
  * At most BK_NORM_MAX_TERMS terms, residual may be NULL; biased variance normalises, unbiased goes into running_var.
+ * The sum itself is kept nowhere: its gradient reads y for a ReLU and computes the sum again for other activations.
  */
 BK_API int bk_batch_norm(struct bk_tape *tape, const struct bk_norm_term *terms, int n_terms,
                          struct bk_tensor *residual, const struct bk_batch_norm_attr *attr,
@@ -64,19 +73,12 @@ BK_API int bk_batch_norm(struct bk_tape *tape, const struct bk_norm_term *terms,
 BK_API int bk_relu(struct bk_tape *tape, struct bk_tensor *x, struct bk_tensor **y,
                    struct bk_error *err) BK_MUST_USE;
 
-enum bk_activation {
-    BK_ACT_RELU = 1,
-    BK_ACT_RELU6,               /* min(max(x, 0), 6) */
-    BK_ACT_SILU,                /* x sigmoid(x), also called Swish */
-    BK_ACT_SIGMOID,
-};
-
 struct bk_activation_attr {
-    int32_t kind;               /* enum bk_activation */
+    int32_t kind;               /* enum bk_activation but BK_ACT_NONE */
     int32_t reserved;
 };
 
-/** y = f(x); the gradient reads x. For a plain ReLU prefer bk_relu(), which need not keep x. */
+/** y = f(x); the gradient reads x. For a plain ReLU prefer bk_relu(), which need not keep x; behind a norm, bk_batch_norm(). */
 BK_API int bk_activation(struct bk_tape *tape, struct bk_tensor *x, uint32_t kind,
                          struct bk_tensor **y, struct bk_error *err) BK_MUST_USE;
 
@@ -159,7 +161,7 @@ BK_API int bk_cast(struct bk_tape *tape, struct bk_tensor *x, uint32_t dtype,
 
 /**
  * global-average-pool(BatchNorm(conv1x1(x, w))) from mean and covariance of x; see POOLED_HEAD in ops.def.
- * x [N,H,W,C] act, w [K,C] f32, scale, offset [K] f32, running_* [K] or NULL; y [N,K] act. attr->relu must be 0.
+ * x [N,H,W,C] act, w [K,C] f32, scale, offset [K] f32, running_* [K] or NULL; y [N,K] act. attr->activation must be BK_ACT_NONE.
  */
 BK_API int bk_pooled_head(struct bk_tape *tape, struct bk_tensor *x, struct bk_tensor *w,
                           const struct bk_norm_term *norm, const struct bk_batch_norm_attr *attr,

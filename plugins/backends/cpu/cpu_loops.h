@@ -14,14 +14,16 @@
 
 /** Operands of the batch-norm loops; all per-column arrays hold `cols` values. */
 struct cpu_norm_job {
-    int n_dy, relu;
+    int n_dy, activation;       /* enum bk_activation */
     const void *x[3];           /* terms */
     const float *mean[3];
     const float *a[3];          /* forward: scale * rstd; backward: the same */
     const float *b[3];          /* backward: factor of (x - mean) */
-    const float *c[3];          /* forward: c[0] is the sum of the offsets; backward: constant part of dx */
+    const float *c[3];          /* backward: constant part of dx */
+    const float *offset;        /* what the offsets of the terms add up to */
     const void *residual;       /* or NULL */
     void *y;                    /* forward: output; backward: read for the ReLU */
+    void *dz;                   /* reduce: where dz of an activation other than ReLU is put, or NULL */
     const void *dy[4];          /* n_dy addends, packed to the front */
     void *dresidual;            /* or NULL */
     void *dx[3];                /* or NULL */
@@ -51,13 +53,13 @@ struct cpu_loops {
                      double *sq);
     /** sum[j] += column sums. */
     void (*column_sums[2])(const void *x, int64_t rows, int64_t cols, double *sum);
-    /** y = relu?( sum_t (x_t - mean_t) a_t + c_0 + residual ) on rows begin..end-1; second index: terms - 1. */
+    /** y = f(z), z = sum_t (x_t - mean_t) a_t + offset + residual on rows begin..end-1; second index: terms - 1. */
     void (*norm_apply[2][3])(const struct cpu_norm_job *job, int64_t begin, int64_t end,
                              int64_t cols);
-    /** dz = sum of dy where y > 0; sums[j] += dz, sums[(1 + t) cols + j] += dz (x_t - mean_t). */
+    /** dz = f'(z) times the sum of dy; sums[j] += dz, sums[(1 + t) cols + j] += dz (x_t - mean_t). */
     void (*norm_reduce[2][3])(const struct cpu_norm_job *job, int64_t begin, int64_t end,
                               int64_t cols, int64_t sum_stride, double *sums);
-    /** dresidual = dz, dx_t = a_t dz + b_t (x_t - mean_t) + c_t. */
+    /** dresidual = dz, dx_t = a_t dz + b_t (x_t - mean_t) + c_t; f is a ReLU or nothing. dz may be where dx_t goes. */
     void (*norm_dx[2][3])(const struct cpu_norm_job *job, int64_t begin, int64_t end,
                           int64_t cols);
 

@@ -1,49 +1,14 @@
 /*
  * cpu_loops_activation.h: activations, channel factors, softmax rows and multiples; included by the cpu_isa_*.c files only.
  */
-#include <bosskit/ops.h>
-
-INLINE vf act_value(int kind, vf x)
-{
-    switch (kind) {
-    case BK_ACT_RELU:
-        return vrelu(x);
-    case BK_ACT_RELU6:
-        return vclamp(x, 0.0f, 6.0f);
-    case BK_ACT_SILU:
-        return x * vsigmoid(x);
-    default:
-        return vsigmoid(x);
-    }
-}
-
-/* g f'(x) */
-INLINE vf act_gradient(int kind, vf g, vf x)
-{
-    switch (kind) {
-    case BK_ACT_RELU:
-        return vwhere_positive(g, x);
-    case BK_ACT_RELU6:
-        return vwhere_positive(vwhere_positive(g, x), 6.0f - x);
-    case BK_ACT_SILU: {
-        vf s = vsigmoid(x);
-        return g * s * (1.0f + x * (1.0f - s));
-    }
-    default: {
-        vf s = vsigmoid(x);
-        return g * s * (1.0f - s);
-    }
-    }
-}
-
 INLINE void act_range(int kind, const void *x, void *y, int64_t begin, int64_t end, int bf16)
 {
     int64_t i = begin;
     for (; i + VL <= end; i += VL)
-        vstore(y, i, bf16, act_value(kind, vload(x, i, bf16)));
+        vstore(y, i, bf16, act_value(kind, vload(x, i, bf16), bf16));
     if (i < end) {
         int n = (int)(end - i);
-        vstore_n(y, i, bf16, act_value(kind, vload_n(x, i, bf16, n)), n);
+        vstore_n(y, i, bf16, act_value(kind, vload_n(x, i, bf16, n), bf16), n);
     }
 }
 
@@ -55,25 +20,9 @@ INLINE void act_dx_range(int kind, const void *const *dy, int n_dy, const void *
         vf g = vload_n(dy[0], i, bf16, n);
         for (int k = 1; k < n_dy; k++)
             g += vload_n(dy[k], i, bf16, n);
-        vstore_n(dx, i, bf16, act_gradient(kind, g, vload_n(x, i, bf16, n)), n);
+        vstore_n(dx, i, bf16, act_gradient(kind, g, vload_n(x, i, bf16, n), bf16), n);
     }
 }
-
-/* `call(kind)` with the kind as a constant. */
-#define ACT_SWITCH(kind, call)                                                           \
-    switch (kind) {                                                                      \
-    case BK_ACT_RELU:                                                                    \
-        call(BK_ACT_RELU);                                                               \
-        break;                                                                           \
-    case BK_ACT_RELU6:                                                                   \
-        call(BK_ACT_RELU6);                                                              \
-        break;                                                                           \
-    case BK_ACT_SILU:                                                                    \
-        call(BK_ACT_SILU);                                                               \
-        break;                                                                           \
-    default:                                                                             \
-        call(BK_ACT_SIGMOID);                                                            \
-    }
 
 /* The factors of a block of columns stay in registers while its rows pass. */
 INLINE void scale_block(const void *x, const float *s, int64_t rows, int64_t cols, int64_t j, void *y,

@@ -109,12 +109,25 @@ static void column_sums_bf16(const void *x, int64_t rows, int64_t cols, double *
     sums_rows(x, rows, cols, sum, 1);
 }
 
+/* Variants of the loops, by the activation of the sum z. What is rare is not worth code of its own. */
+enum { NORM_PLAIN, NORM_SILU, NORM_OTHER };     /* none or ReLU, asked for at run time; SiLU; a call a vector */
+
+static __attribute__((noinline)) vf other_value(int act, vf z, int bf16)
+{
+    return act_value(act, z, bf16);
+}
+
+static __attribute__((noinline)) vf other_gradient(int act, vf g, vf z, int bf16)
+{
+    return act_gradient(act, g, z, bf16);
+}
+
 INLINE void apply_block(const struct cpu_norm_job *job, int64_t begin, int64_t end, int64_t cols,
-                        int64_t j, int bf16, int nt, int nv, int n)
+                        int64_t j, int bf16, int nt, int nv, int n, int variant)
 {
     vf mean[3][NORM_MAX_NV], a[3][NORM_MAX_NV], c[NORM_MAX_NV];
     for (int v = 0; v < nv; v++) {
-        c[v] = vload_n(job->c[0], j + v * VL, 0, n);
+        c[v] = vload_n(job->offset, j + v * VL, 0, n);
         for (int t = 0; t < nt; t++) {
             mean[t][v] = vload_n(job->mean[t], j + v * VL, 0, n);
             a[t][v] = vload_n(job->a[t], j + v * VL, 0, n);
@@ -123,49 +136,72 @@ INLINE void apply_block(const struct cpu_norm_job *job, int64_t begin, int64_t e
     for (int64_t r = begin; r < end; r++)
         for (int v = 0; v < nv; v++) {
             int64_t i = r * cols + j + v * VL;
-            vf y = c[v];
+            vf z = c[v];
             for (int t = 0; t < nt; t++)
-                y += (vload_n(job->x[t], i, bf16, n) - mean[t][v]) * a[t][v];
+                z += (vload_n(job->x[t], i, bf16, n) - mean[t][v]) * a[t][v];
             if (job->residual)
-                y += vload_n(job->residual, i, bf16, n);
-            if (job->relu)
-                y = vrelu(y);
-            vstore_n(job->y, i, bf16, y, n);
+                z += vload_n(job->residual, i, bf16, n);
+            if (variant == NORM_SILU)
+                z = act_value(BK_ACT_SILU, z, bf16);
+            else if (variant == NORM_OTHER)
+                z = other_value(job->activation, z, bf16);
+            else if (job->activation == BK_ACT_RELU)
+                z = vrelu(z);
+            vstore_n(job->y, i, bf16, z, n);
         }
 }
 
-INLINE vf load_dz(const struct cpu_norm_job *job, int64_t i, int bf16, int n)
+/* The sum of the incoming gradients; with a ReLU where y is positive. */
+INLINE vf load_dy(const struct cpu_norm_job *job, int64_t i, int bf16, int n)
 {
-    vf dz = vload_n(job->dy[0], i, bf16, n);
+    vf dy = vload_n(job->dy[0], i, bf16, n);
     if (job->n_dy > 1)
-        dz += vload_n(job->dy[1], i, bf16, n);
+        dy += vload_n(job->dy[1], i, bf16, n);
     if (job->n_dy > 2)
-        dz += vload_n(job->dy[2], i, bf16, n);
+        dy += vload_n(job->dy[2], i, bf16, n);
     if (job->n_dy > 3)
-        dz += vload_n(job->dy[3], i, bf16, n);
-    if (job->relu)
-        dz = vwhere_positive(dz, vload_n(job->y, i, bf16, n));
-    return dz;
+        dy += vload_n(job->dy[3], i, bf16, n);
+    if (job->activation == BK_ACT_RELU)
+        dy = vwhere_positive(dy, vload_n(job->y, i, bf16, n));
+    return dy;
 }
 
 INLINE void reduce_block(const struct cpu_norm_job *job, int64_t begin, int64_t end, int64_t cols,
-                         int64_t j, int64_t stride, double *sums, int bf16, int nt, int nv, int n)
+                         int64_t j, int64_t stride, double *sums, int bf16, int nt, int nv, int n, int variant)
 {
-    vf s[NORM_MAX_NV], q[3][NORM_MAX_NV], mean[3][NORM_MAX_NV];
+    const int again = variant != NORM_PLAIN;    /* compute z again */
+    vf s[NORM_MAX_NV], q[3][NORM_MAX_NV], mean[3][NORM_MAX_NV], a[3][NORM_MAX_NV], c[NORM_MAX_NV];
     for (int v = 0; v < nv; v++) {
         s[v] = vset(0);
+        if (again)
+            c[v] = vload_n(job->offset, j + v * VL, 0, n);
         for (int t = 0; t < nt; t++) {
             q[t][v] = vset(0);
             mean[t][v] = vload_n(job->mean[t], j + v * VL, 0, n);
+            if (again)
+                a[t][v] = vload_n(job->a[t], j + v * VL, 0, n);
         }
     }
     for (int64_t r = begin; r < end; r++)
         for (int v = 0; v < nv; v++) {
             int64_t i = r * cols + j + v * VL;
-            vf dz = load_dz(job, i, bf16, n);
+            vf dz = load_dy(job, i, bf16, n), d[3];
+            for (int t = 0; t < nt; t++)
+                d[t] = vload_n(job->x[t], i, bf16, n) - mean[t][v];
+            if (again) {
+                vf z = c[v];
+                for (int t = 0; t < nt; t++)
+                    z += d[t] * a[t][v];
+                if (job->residual)
+                    z += vload_n(job->residual, i, bf16, n);
+                dz = variant == NORM_SILU ? act_gradient(BK_ACT_SILU, dz, z, bf16)
+                                          : other_gradient(job->activation, dz, z, bf16);
+                if (job->dz)
+                    vstore_n(job->dz, i, bf16, dz, n);
+            }
             s[v] += dz;
             for (int t = 0; t < nt; t++)
-                q[t][v] += dz * (vload_n(job->x[t], i, bf16, n) - mean[t][v]);
+                q[t][v] += dz * d[t];
         }
     for (int v = 0; v < nv; v++) {
         vflush(sums + j + v * VL, s[v], n);
@@ -174,6 +210,7 @@ INLINE void reduce_block(const struct cpu_norm_job *job, int64_t begin, int64_t 
     }
 }
 
+/* No other activation than a ReLU: reduce_block() has left dz for the others. */
 INLINE void dx_block(const struct cpu_norm_job *job, int64_t begin, int64_t end, int64_t cols,
                      int64_t j, int bf16, int nt, int nv, int n)
 {
@@ -188,7 +225,7 @@ INLINE void dx_block(const struct cpu_norm_job *job, int64_t begin, int64_t end,
     for (int64_t r = begin; r < end; r++)
         for (int v = 0; v < nv; v++) {
             int64_t i = r * cols + j + v * VL;
-            vf dz = load_dz(job, i, bf16, n);
+            vf dz = load_dy(job, i, bf16, n);
             if (job->dresidual)
                 vstore_n(job->dresidual, i, bf16, dz, n);
             for (int t = 0; t < nt; t++)
@@ -209,42 +246,67 @@ INLINE void dx_block(const struct cpu_norm_job *job, int64_t begin, int64_t end,
         }                                                                                \
     } while (0)
 
-#define NORM_LOOPS(suffix, bf16, nt, nv_apply, nv_dx)                                    \
+INLINE void apply_rows(const struct cpu_norm_job *job, int64_t begin, int64_t end, int64_t cols, int bf16, int nt,
+                       int nv_wide, int variant)
+{
+#define CALL(nv, n) apply_block(job, r0, r1, cols, j, bf16, nt, nv, n, variant)
+    NORM_ROWS(begin, end, cols, nv_wide, CALL);
+#undef CALL
+}
+
+INLINE void reduce_rows(const struct cpu_norm_job *job, int64_t begin, int64_t end, int64_t cols, int64_t stride,
+                        double *sums, int bf16, int nt, int nv_wide, int variant)
+{
+#define CALL(nv, n) reduce_block(job, r0, r1, cols, j, stride, sums, bf16, nt, nv, n, variant)
+    NORM_ROWS(begin, end, cols, nv_wide, CALL);
+#undef CALL
+}
+
+INLINE void dx_rows(const struct cpu_norm_job *job, int64_t begin, int64_t end, int64_t cols, int bf16, int nt, int nv_wide)
+{
+#define CALL(nv, n) dx_block(job, r0, r1, cols, j, bf16, nt, nv, n)
+    NORM_ROWS(begin, end, cols, nv_wide, CALL);
+#undef CALL
+}
+
+/* `call(variant, nv)` with the variant as a constant. */
+#define NORM_SWITCH(nt, nv, call)                                                        \
+    if (job->activation == BK_ACT_NONE || job->activation == BK_ACT_RELU)                \
+        call(NORM_PLAIN, nv);                                                            \
+    else if (nt == 1 && job->activation == BK_ACT_SILU)                                  \
+        call(NORM_SILU, 2);                                                              \
+    else                                                                                 \
+        call(NORM_OTHER, 1);
+
+#define NORM_LOOPS(suffix, bf16, nt, nv_sums, nv_dx)                                     \
     static void norm_apply_##suffix(const struct cpu_norm_job *job, int64_t begin,       \
                                     int64_t end, int64_t cols)                           \
     {                                                                                    \
-        NORM_ROWS(begin, end, cols, nv_apply, NORM_APPLY_##suffix);                      \
+        NORM_SWITCH(nt, nv_sums, APPLY_##suffix)                                         \
     }                                                                                    \
     static void norm_reduce_##suffix(const struct cpu_norm_job *job, int64_t begin,      \
                                      int64_t end, int64_t cols, int64_t stride,          \
                                      double *sums)                                       \
     {                                                                                    \
-        NORM_ROWS(begin, end, cols, nv_apply, NORM_REDUCE_##suffix);                     \
+        NORM_SWITCH(nt, nv_sums, REDUCE_##suffix)                                        \
     }                                                                                    \
     static void norm_dx_##suffix(const struct cpu_norm_job *job, int64_t begin,          \
                                  int64_t end, int64_t cols)                              \
     {                                                                                    \
-        NORM_ROWS(begin, end, cols, nv_dx, NORM_DX_##suffix);                            \
+        dx_rows(job, begin, end, cols, bf16, nt, nv_dx);                                 \
     }
-
-#define NORM_APPLY_f32_1(nv, n) apply_block(job, r0, r1, cols, j, 0, 1, nv, n)
-#define NORM_APPLY_f32_2(nv, n) apply_block(job, r0, r1, cols, j, 0, 2, nv, n)
-#define NORM_APPLY_f32_3(nv, n) apply_block(job, r0, r1, cols, j, 0, 3, nv, n)
-#define NORM_APPLY_bf16_1(nv, n) apply_block(job, r0, r1, cols, j, 1, 1, nv, n)
-#define NORM_APPLY_bf16_2(nv, n) apply_block(job, r0, r1, cols, j, 1, 2, nv, n)
-#define NORM_APPLY_bf16_3(nv, n) apply_block(job, r0, r1, cols, j, 1, 3, nv, n)
-#define NORM_REDUCE_f32_1(nv, n) reduce_block(job, r0, r1, cols, j, stride, sums, 0, 1, nv, n)
-#define NORM_REDUCE_f32_2(nv, n) reduce_block(job, r0, r1, cols, j, stride, sums, 0, 2, nv, n)
-#define NORM_REDUCE_f32_3(nv, n) reduce_block(job, r0, r1, cols, j, stride, sums, 0, 3, nv, n)
-#define NORM_REDUCE_bf16_1(nv, n) reduce_block(job, r0, r1, cols, j, stride, sums, 1, 1, nv, n)
-#define NORM_REDUCE_bf16_2(nv, n) reduce_block(job, r0, r1, cols, j, stride, sums, 1, 2, nv, n)
-#define NORM_REDUCE_bf16_3(nv, n) reduce_block(job, r0, r1, cols, j, stride, sums, 1, 3, nv, n)
-#define NORM_DX_f32_1(nv, n) dx_block(job, r0, r1, cols, j, 0, 1, nv, n)
-#define NORM_DX_f32_2(nv, n) dx_block(job, r0, r1, cols, j, 0, 2, nv, n)
-#define NORM_DX_f32_3(nv, n) dx_block(job, r0, r1, cols, j, 0, 3, nv, n)
-#define NORM_DX_bf16_1(nv, n) dx_block(job, r0, r1, cols, j, 1, 1, nv, n)
-#define NORM_DX_bf16_2(nv, n) dx_block(job, r0, r1, cols, j, 1, 2, nv, n)
-#define NORM_DX_bf16_3(nv, n) dx_block(job, r0, r1, cols, j, 1, 3, nv, n)
+#define APPLY_f32_1(variant, nv) apply_rows(job, begin, end, cols, 0, 1, nv, variant)
+#define REDUCE_f32_1(variant, nv) reduce_rows(job, begin, end, cols, stride, sums, 0, 1, nv, variant)
+#define APPLY_f32_2(variant, nv) apply_rows(job, begin, end, cols, 0, 2, nv, variant)
+#define REDUCE_f32_2(variant, nv) reduce_rows(job, begin, end, cols, stride, sums, 0, 2, nv, variant)
+#define APPLY_f32_3(variant, nv) apply_rows(job, begin, end, cols, 0, 3, nv, variant)
+#define REDUCE_f32_3(variant, nv) reduce_rows(job, begin, end, cols, stride, sums, 0, 3, nv, variant)
+#define APPLY_bf16_1(variant, nv) apply_rows(job, begin, end, cols, 1, 1, nv, variant)
+#define REDUCE_bf16_1(variant, nv) reduce_rows(job, begin, end, cols, stride, sums, 1, 1, nv, variant)
+#define APPLY_bf16_2(variant, nv) apply_rows(job, begin, end, cols, 1, 2, nv, variant)
+#define REDUCE_bf16_2(variant, nv) reduce_rows(job, begin, end, cols, stride, sums, 1, 2, nv, variant)
+#define APPLY_bf16_3(variant, nv) apply_rows(job, begin, end, cols, 1, 3, nv, variant)
+#define REDUCE_bf16_3(variant, nv) reduce_rows(job, begin, end, cols, stride, sums, 1, 3, nv, variant)
 
 NORM_LOOPS(f32_1, 0, 1, 4, 4)
 NORM_LOOPS(f32_2, 0, 2, 4, 2)

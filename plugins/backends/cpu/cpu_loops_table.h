@@ -4,6 +4,7 @@
  */
 #include "cpu_loops.h"
 #include "cpu_simd.h"
+#include "cpu_act.h"
 
 #include "cpu_loops_norm.h"
 

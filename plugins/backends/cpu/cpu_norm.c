@@ -1,6 +1,6 @@
 /*
  * cpu_norm.c: batch norm over the rows of NHWC tensors, forward and backward, with up to three normalised terms, a residual
- * and a ReLU fused (Ioffe, Szegedy 2015).
+ * and an activation fused (Ioffe, Szegedy 2015).
  *
  * A tensor [R, C] is viewed as [R/g, gC] with gC a multiple of the vector width, so that vectors are full for any channel
  * count; what is left over after R/g rows is one shorter row. Statistics are sums of (x - shift) and its square
@@ -176,6 +176,7 @@ static void set_tail(struct norm_ctx *ctx)
     t->y = (void *)element(t->y, i, ctx->bf16);
     t->residual = element(t->residual, i, ctx->bf16);
     t->dresidual = (void *)element(t->dresidual, i, ctx->bf16);
+    t->dz = (void *)element(t->dz, i, ctx->bf16);
     for (int k = 0; k < MAX_TERMS; k++) {
         t->x[k] = element(t->x[k], i, ctx->bf16);
         t->dx[k] = (void *)element(t->dx[k], i, ctx->bf16);
@@ -277,9 +278,9 @@ int cpu_batch_norm(struct cpu *cpu, const struct bk_kernel_args *args, struct bk
         ctx.job.a[t] = a;
     }
     repeat(c, v->c, v->wide);
-    ctx.job.c[0] = c;
+    ctx.job.offset = c;
     ctx.job.residual = cpu_data(args->in[0]);
-    ctx.job.relu = attr->relu;
+    ctx.job.activation = attr->activation;
     ctx.job.y = y->data;
     set_tail(&ctx);
     ctx.parts = cpu_parts(cpu, v->n_wide, v->wide);
@@ -315,23 +316,35 @@ static void add_vector(struct bk_tensor *t, const double *value, int64_t n)
         ((float *)t->data)[i] = (float)((double)((float *)t->data)[i] + value[i]);
 }
 
+/* Mean and factor of term t, and its share of the offset. */
+static void begin_term(const struct bk_kernel_args *args, int t, const struct view *v, float *mean, float *a, float *offset)
+{
+    const struct bk_tensor *const *in = args->in + 6 + 5 * t;
+    const float *scale = in[1]->data, *rstd = in[4]->data;
+    memcpy(mean, in[3]->data, (size_t)v->c * sizeof *mean);
+    for (int64_t k = 0; k < v->c; k++) {
+        a[k] = (float)((double)scale[k] * (double)rstd[k]);
+        offset[k] += ((const float *)in[2]->data)[k];
+    }
+    repeat(mean, v->c, v->wide);
+    repeat(a, v->c, v->wide);
+}
+
 /* Gradients of scale and offset of term t, and the coefficients of its dx. dot = sum of dz (x - mean), sum = sum of dz. */
 static void finish_term(const struct bk_kernel_args *args, int t, const struct view *v,
-                        const double *sum, double *dot, float *a, float *b, float *c)
+                        const double *sum, double *dot, float *b, float *c)
 {
     const struct bk_batch_norm_attr *attr = args->attr;
-    const struct bk_tensor *const *in = args->in + 5 + 4 * t;
-    const float *scale = in[1]->data, *rstd = in[3]->data;
+    const struct bk_tensor *const *in = args->in + 6 + 5 * t;
+    const float *scale = in[1]->data, *rstd = in[4]->data;
     double n = (double)v->rows;
     bool batch = attr->mode != BK_NORM_RUNNING;
     for (int64_t k = 0; k < v->c; k++) {
         double r = (double)rstd[k], g = (double)scale[k] * r;
-        a[k] = (float)g;
         b[k] = batch ? (float)(-g * r * r * dot[k] / n) : 0;
         c[k] = batch ? (float)(-g * sum[k] / n) : 0;
         dot[k] *= r;
     }
-    repeat(a, v->c, v->wide);
     repeat(b, v->c, v->wide);
     repeat(c, v->c, v->wide);
     add_vector(args->out[1 + 3 * t + 1], dot, v->c);
@@ -347,21 +360,38 @@ static bool set_backward_job(const struct bk_kernel_args *args, struct norm_ctx 
     for (int i = 0; i < 4; i++)
         if (args->in[i])
             job->dy[job->n_dy++] = args->in[i]->data;
-    job->relu = attr->relu;
+    job->activation = attr->activation;
     job->y = (void *)cpu_data(args->in[4]);
+    job->residual = cpu_data(args->in[5]);
     job->dresidual = (void *)cpu_data(args->out[0]);
     for (int t = 0; t < ctx->terms; t++) {
-        job->x[t] = args->in[5 + 4 * t]->data;
+        job->x[t] = args->in[6 + 5 * t]->data;
         job->dx[t] = (void *)cpu_data(args->out[1 + 3 * t]);
         wanted = wanted || job->dx[t];
     }
+    job->dz = job->dresidual;
+    for (int t = 0; t < ctx->terms && !job->dz; t++)
+        job->dz = job->dx[t];
     return wanted;
+}
+
+/* The second pass takes dz from where the first has put it, instead of computing the activation's slope again. */
+static void take_dz(struct norm_ctx *ctx)
+{
+    struct cpu_norm_job *job = &ctx->job;
+    if (job->activation == BK_ACT_NONE || job->activation == BK_ACT_RELU)
+        return;
+    job->activation = BK_ACT_NONE;
+    job->dy[0] = job->dz;
+    job->n_dy = 1;
+    job->dresidual = NULL;
+    set_tail(ctx);
 }
 
 int cpu_batch_norm_dx(struct cpu *cpu, const struct bk_kernel_args *args, struct bk_error *err)
 {
     const struct bk_batch_norm_attr *attr = args->attr;
-    const struct bk_tensor *x = args->in[5];
+    const struct bk_tensor *x = args->in[6];
     struct norm_ctx ctx = { .cpu = cpu, .v = view_of(x), .terms = attr->n_terms,
                             .bf16 = cpu_is_bf16(x) };
     const struct view *v = &ctx.v;
@@ -373,19 +403,21 @@ int cpu_batch_norm_dx(struct cpu *cpu, const struct bk_kernel_args *args, struct
         return bk_fail(err, BK_EINVAL, "batch norm backward without an incoming gradient");
 
     double *total;
-    int rc = cpu_scratch(cpu, CPU_SCRATCH_PARAMS, wide * (2 * 8 + MAX_TERMS * 4 * 4), &total, err);
+    int rc = cpu_scratch(cpu, CPU_SCRATCH_PARAMS, wide * (2 * 8 + 4 + MAX_TERMS * 4 * 4), &total, err);
     if (rc)
         return rc;
     double *dot = total + wide;
-    float *next = (float *)(dot + wide);
+    float *offset = (float *)(dot + wide), *next = offset + wide;
+    memset(offset, 0, wide * sizeof *offset);
     for (int t = 0; t < ctx.terms; t++, next += 4 * wide) {
-        memcpy(next, args->in[5 + 4 * t + 2]->data, (size_t)v->c * sizeof *next);
-        repeat(next, v->c, v->wide);
+        begin_term(args, t, v, next, next + wide, offset);
         ctx.job.mean[t] = next;
         ctx.job.a[t] = next + wide;
         ctx.job.b[t] = next + 2 * wide;
         ctx.job.c[t] = next + 3 * wide;
     }
+    repeat(offset, v->c, v->wide);
+    ctx.job.offset = offset;
     set_tail(&ctx);
 
     ctx.parts = cpu_parts(cpu, v->n_wide, v->wide);
@@ -399,9 +431,9 @@ int cpu_batch_norm_dx(struct cpu *cpu, const struct bk_kernel_args *args, struct
     fold(ctx.sums, ctx.parts, ctx.sum_stride, v, total);
     for (int t = 0; t < ctx.terms; t++) {
         fold(ctx.sums + (1 + t) * v->wide, ctx.parts, ctx.sum_stride, v, dot);
-        finish_term(args, t, v, total, dot, (float *)ctx.job.a[t], (float *)ctx.job.b[t],
-                    (float *)ctx.job.c[t]);
+        finish_term(args, t, v, total, dot, (float *)ctx.job.b[t], (float *)ctx.job.c[t]);
     }
+    take_dz(&ctx);
     if (wanted)
         cpu_parallel(cpu, ctx.parts, v->n_wide, dx_range, &ctx);
     return BK_OK;

@@ -1,42 +1,11 @@
 /*
- * cuda_activation.cu: activations other than ReLU in batch norm, channel factors (squeeze-and-excitation), dropout,
+ * cuda_activation.cu: activations that stand behind no norm, channel factors (squeeze-and-excitation), dropout,
  * squared error. A dropout draw is the word that a bk_random cursor of the same (seed, stream, step) would give as its
  * group's turn, so that masks are those of the CPU.
  */
 #include "cuda_device.cuh"
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
-
-static __device__ __forceinline__ float sigmoid(float x)
-{
-    return 1 / (1 + expf(-x));
-}
-
-static __device__ __forceinline__ float value(int kind, float x)
-{
-    switch (kind) {
-    case BK_ACT_RELU:
-        return x > 0 ? x : 0;
-    case BK_ACT_RELU6:
-        return x > 6 ? 6 : x > 0 ? x : 0;
-    case BK_ACT_SILU:
-        return x * sigmoid(x);
-    default:
-        return sigmoid(x);
-    }
-}
-
-static __device__ __forceinline__ float slope(int kind, float x)
-{
-    switch (kind) {
-    case BK_ACT_RELU:
-        return x > 0;
-    case BK_ACT_RELU6:
-        return x > 0 && x < 6;
-    }
-    const float s = sigmoid(x);
-    return kind == BK_ACT_SILU ? s * (1 + x * (1 - s)) : s * (1 - s);
-}
 
 template <typename T> struct activate {
     const T *x;
@@ -48,7 +17,7 @@ template <typename T> struct activate {
         load<V>(x + i, v);
 #pragma unroll
         for (int e = 0; e < V; e++)
-            v[e] = value(kind, v[e]);
+            v[e] = cuda_act(kind, v[e]);
         store<V>(y + i, v);
     }
 };
@@ -73,7 +42,7 @@ template <typename T> struct activate_dx {
         load<V>(x + i, v);
 #pragma unroll
         for (int e = 0; e < V; e++)
-            sum[e] *= slope(kind, v[e]);
+            sum[e] *= cuda_act_slope(kind, v[e]);
         store<V>(dx + i, sum);
     }
 };

@@ -1,8 +1,9 @@
 /*
- * cuda_norm.cu: sums of batch normalisations with residual and ReLU, forward and backward, and column sums.
+ * cuda_norm.cu: sums of batch normalisations with residual and activation, forward and backward, and column sums.
  *
  * Forward: partial sums of all terms in one launch, statistics and coefficients in a second, one pass over the
- * activations in a third. Backward: partial sums of dz and dz (x - mean), coefficients, one pass. Partial sums are f32
+ * activations in a third. Backward: partial sums of dz and dz (x - mean), coefficients, one pass; the slope of an activation
+ * other than ReLU is computed from the terms in both passes over the activations. Partial sums are f32
  * within a thread (a few hundred rows, shifted by the channel's first value so that squares do not cancel), f64 from
  * there on, combined in a fixed order. The plan of rows and columns and the formulas are in cuda_shared.h.
  */
@@ -136,7 +137,7 @@ struct norm_job {
     float *coefficient;         /* [terms][3][C]: mean, a, c */
     struct cuda_rows plan;      /* of the statistics, then of the pass */
     double eps, momentum;
-    int relu;
+    int activation;
 };
 
 /* A warp a channel; grid y counts terms. */
@@ -217,10 +218,10 @@ template <typename T, int V, int N> __global__ void __launch_bounds__(CUDA_BLOCK
             for (int i = 0; i < V; i++)
                 y[i] += (v[i] - mean[t][i]) * a[t][i];
         }
-        if (job.relu)
+        if (job.activation != BK_ACT_NONE)
 #pragma unroll
             for (int i = 0; i < V; i++)
-                y[i] = y[i] > 0 ? y[i] : 0;
+                y[i] = cuda_act(job.activation, y[i]);
         store<V>(static_cast<T *>(job.y) + at, y);
     }
 }
@@ -313,7 +314,7 @@ int cuda_batch_norm(struct cuda *cuda, const struct bk_kernel_args *args, struct
     job.batch = attr->mode != BK_NORM_RUNNING;
     job.eps = attr->eps;
     job.momentum = attr->momentum;
-    job.relu = attr->relu;
+    job.activation = attr->activation;
     return cuda_is_bf16(y) ? run_norm_terms<bf16_t>(cuda, job, attr->n_terms, aligned, err)
                            : run_norm_terms<float>(cuda, job, attr->n_terms, aligned, err);
 }
@@ -322,7 +323,7 @@ int cuda_batch_norm(struct cuda *cuda, const struct bk_kernel_args *args, struct
 
 struct back_term {
     const void *x;
-    const float *scale, *mean, *rstd;
+    const float *scale, *offset, *mean, *rstd;
     void *dx;
     float *dscale, *doffset;
 };
@@ -331,11 +332,13 @@ struct back_job {
     struct back_term term[TERMS];
     const void *dy[BK_MAX_ADDENDS];
     const void *y;              /* NULL: no ReLU */
+    const void *residual;       /* NULL: none, or not needed */
     void *dresidual;
     double *partial;            /* [1 + terms][C][parts]: sum of dz, then sums of dz (x - mean) */
-    float *coefficient;         /* [terms][4][C]: mean, a, b, c */
+    float *coefficient;         /* [terms][2][C]: b, c */
     struct cuda_rows plan;
     int n_dy, constant;         /* constant: running statistics */
+    int activation;             /* whose slope is computed from the terms; BK_ACT_NONE with a ReLU, too */
 };
 
 /* dz = sum of the incoming gradients where y > 0. */
@@ -360,6 +363,61 @@ template <typename T, int V> static __device__ __forceinline__ void load_dz(cons
     }
 }
 
+/* Columns first..first + V - 1 of the sum before the activation: sum of (x - mean) a over the terms, + offset. */
+template <int V, int N> struct norm_sum {
+    float mean[N][V], a[N][V], offset[V];
+    /* factors: is `a` wanted even without an activation? */
+    __device__ __forceinline__ norm_sum(const back_job &job, int first, bool factors)
+    {
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            offset[i] = 0;
+#pragma unroll
+        for (int t = 0; t < N; t++) {
+            float v[V];
+            load<V>(job.term[t].mean + first, mean[t]);
+            if (job.activation != BK_ACT_NONE) {
+                load<V>(job.term[t].offset + first, v);
+#pragma unroll
+                for (int i = 0; i < V; i++)
+                    offset[i] += v[i];
+            }
+            if (job.activation == BK_ACT_NONE && !factors)
+                continue;
+            load<V>(job.term[t].scale + first, a[t]);
+            load<V>(job.term[t].rstd + first, v);
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                a[t][i] *= v[i];
+        }
+    }
+    /* Element `at`: d = x - mean of every term; dz is multiplied by the activation's slope. */
+    template <typename T>
+    __device__ __forceinline__ void activate(const back_job &job, int64_t at, float (&d)[N][V], float (&dz)[V]) const
+    {
+#pragma unroll
+        for (int t = 0; t < N; t++) {
+            load<V>(static_cast<const T *>(job.term[t].x) + at, d[t]);
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                d[t][i] -= mean[t][i];
+        }
+        if (job.activation == BK_ACT_NONE)
+            return;
+        float z[V] = {};
+        if (job.residual)
+            load<V>(static_cast<const T *>(job.residual) + at, z);
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            z[i] += offset[i];
+#pragma unroll
+            for (int t = 0; t < N; t++)
+                z[i] += d[t][i] * a[t][i];
+            dz[i] *= cuda_act_slope(job.activation, z[i]);
+        }
+    }
+};
+
 template <typename T, int V, int N> __global__ void __launch_bounds__(CUDA_BLOCK) norm_reduce_kernel(const back_job job)
 {
     __shared__ fold_space<V> space;
@@ -371,25 +429,19 @@ template <typename T, int V, int N> __global__ void __launch_bounds__(CUDA_BLOCK
     if (active) {
         const int first = column * V;
         const int64_t end = cuda_rows_end(&p, blockIdx.x);
-        float mean[N][V];
-#pragma unroll
-        for (int t = 0; t < N; t++)
-            load<V>(job.term[t].mean + first, mean[t]);
+        const norm_sum<V, N> terms(job, first, false);
 #pragma unroll 2
         for (int64_t r = row; r < end; r += p.ty) {
             const int64_t at = r * p.c + first;
-            float dz[V];
+            float dz[V], d[N][V];
             load_dz<T, V>(job, at, dz);
+            terms.template activate<T>(job, at, d, dz);
 #pragma unroll
-            for (int i = 0; i < V; i++)
+            for (int i = 0; i < V; i++) {
                 sum[i] += dz[i];
 #pragma unroll
-            for (int t = 0; t < N; t++) {
-                float x[V];
-                load<V>(static_cast<const T *>(job.term[t].x) + at, x);
-#pragma unroll
-                for (int i = 0; i < V; i++)
-                    dot[t][i] += dz[i] * (x[i] - mean[t][i]);
+                for (int t = 0; t < N; t++)
+                    dot[t][i] += dz[i] * d[t][i];
             }
         }
     }
@@ -421,10 +473,8 @@ __global__ void __launch_bounds__(CUDA_BLOCK) norm_dx_coefficients_kernel(const 
     if (threadIdx.x % 32)
         return;
     const double rstd = t.rstd[c];
-    float *to = job.coefficient + (int64_t)blockIdx.y * 4 * C + c;
-    to[0] = t.mean[c];
-    cuda_norm_backward(sum, dot, t.scale[c], rstd, job.constant ? 0 : (double)job.plan.rows, to + C, to + 2 * C,
-                       to + 3 * C);
+    float *to = job.coefficient + (int64_t)blockIdx.y * 2 * C + c;
+    cuda_norm_backward(sum, dot, t.scale[c], rstd, job.constant ? 0 : (double)job.plan.rows, to, to + C);
     if (t.dscale)
         t.dscale[c] = (float)((double)t.dscale[c] + rstd * dot);
     if (t.doffset)
@@ -439,31 +489,30 @@ template <typename T, int V, int N> __global__ void __launch_bounds__(CUDA_BLOCK
     if (!cuda_rows_at(&p, blockIdx.y, blockIdx.x, threadIdx.x, &column, &row))
         return;
     const int first = column * V;
-    float mean[N][V], a[N][V], b[N][V], c[N][V];
+    const norm_sum<V, N> terms(job, first, true);
+    float b[N][V], c[N][V];
 #pragma unroll
     for (int t = 0; t < N; t++) {
-        const float *from = job.coefficient + (int64_t)t * 4 * p.c + first;
-        load<V>(from, mean[t]);
-        load<V>(from + p.c, a[t]);
-        load<V>(from + 2 * p.c, b[t]);
-        load<V>(from + 3 * p.c, c[t]);
+        const float *from = job.coefficient + (int64_t)t * 2 * p.c + first;
+        load<V>(from, b[t]);
+        load<V>(from + p.c, c[t]);
     }
     const int64_t end = cuda_rows_end(&p, blockIdx.x);
     for (int64_t r = row; r < end; r += p.ty) {
         const int64_t at = r * p.c + first;
-        float dz[V];
+        float dz[V], d[N][V];
         load_dz<T, V>(job, at, dz);
+        terms.template activate<T>(job, at, d, dz);
         if (job.dresidual)
             store<V>(static_cast<T *>(job.dresidual) + at, dz);
 #pragma unroll
         for (int t = 0; t < N; t++) {
             if (!job.term[t].dx)
                 continue;
-            float x[V], dx[V];
-            load<V>(static_cast<const T *>(job.term[t].x) + at, x);
+            float dx[V];
 #pragma unroll
             for (int i = 0; i < V; i++)
-                dx[i] = a[t][i] * dz[i] + b[t][i] * (x[i] - mean[t][i]) + c[t][i];
+                dx[i] = terms.a[t][i] * dz[i] + b[t][i] * d[t][i] + c[t][i];
             store<V>(static_cast<T *>(job.term[t].dx) + at, dx);
         }
     }
@@ -515,7 +564,7 @@ template <typename T> static int run_back_terms(struct cuda *cuda, back_job &job
 int cuda_batch_norm_dx(struct cuda *cuda, const struct bk_kernel_args *args, struct bk_error *err)
 {
     const struct bk_batch_norm_attr *attr = static_cast<const struct bk_batch_norm_attr *>(args->attr);
-    const struct bk_tensor *x = args->in[5];
+    const struct bk_tensor *x = args->in[6];
     back_job job = {};
     bool aligned = true;
     void *space;
@@ -527,18 +576,24 @@ int cuda_batch_norm_dx(struct cuda *cuda, const struct bk_kernel_args *args, str
         }
     if (!job.n_dy)
         return bk_fail(err, BK_EINVAL, "batch norm backward without an incoming gradient");
-    job.y = attr->relu ? args->in[4]->data : nullptr;
+    if (attr->activation == BK_ACT_RELU)
+        job.y = args->in[4]->data;
+    else
+        job.activation = attr->activation;
+    if (job.activation != BK_ACT_NONE)
+        job.residual = cuda_data(args->in[5]);
     job.dresidual = cuda_data(args->out[0]);
-    aligned = aligned && is_aligned(job.y, 16) && is_aligned(job.dresidual, 16);
+    aligned = aligned && is_aligned(job.y, 16) && is_aligned(job.residual, 16) && is_aligned(job.dresidual, 16);
     for (int t = 0; t < attr->n_terms; t++) {
-        const struct bk_tensor *const *in = args->in + 5 + 4 * t;
+        const struct bk_tensor *const *in = args->in + 6 + 5 * t;
         struct bk_tensor *const *out = args->out + 1 + 3 * t;
-        job.term[t] = { in[0]->data,       f32_of(in[1]),  f32_of(in[2]), f32_of(in[3]),
-                        cuda_data(out[0]), f32_of(out[1]), f32_of(out[2]) };
-        aligned = aligned && is_aligned(in[0]->data, 16) && is_aligned(cuda_data(out[0]), 16) &&
-                  is_aligned(in[2]->data, 16);
+        job.term[t] = { in[0]->data,   f32_of(in[1]),     f32_of(in[2]),  f32_of(in[3]),
+                        f32_of(in[4]), cuda_data(out[0]), f32_of(out[1]), f32_of(out[2]) };
+        aligned = aligned && is_aligned(cuda_data(out[0]), 16);
+        for (int k = 0; k < 5; k++)
+            aligned = aligned && is_aligned(in[k]->data, 16);
     }
-    BK_TRY(cuda_scratch(cuda, CUDA_SCRATCH_PARAMS, (size_t)attr->n_terms * 4 * job.plan.c * sizeof(float), &space, err));
+    BK_TRY(cuda_scratch(cuda, CUDA_SCRATCH_PARAMS, (size_t)attr->n_terms * 2 * job.plan.c * sizeof(float), &space, err));
     job.coefficient = static_cast<float *>(space);
     job.constant = attr->mode == BK_NORM_RUNNING;
     return cuda_is_bf16(x) ? run_back_terms<bf16_t>(cuda, job, attr->n_terms, aligned, err)

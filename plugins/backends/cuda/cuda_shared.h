@@ -8,6 +8,7 @@
 #ifndef CUDA_SHARED_H
 #define CUDA_SHARED_H
 
+#include <bosskit/ops.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -102,6 +103,48 @@ CUDA_HD int64_t cuda_rows_end(const struct cuda_rows *p, int part)
     return end < p->rows ? end : p->rows;
 }
 
+/* ---- activations: kinds are enum bk_activation -------------------------------------------------- */
+
+CUDA_HD float cuda_sigmoid(float x)
+{
+    return 1 / (1 + expf(-x));
+}
+
+CUDA_HD float cuda_act(int kind, float x)
+{
+    switch (kind) {
+    case BK_ACT_NONE:
+        return x;
+    case BK_ACT_RELU:
+        return x > 0 ? x : 0;
+    case BK_ACT_RELU6:
+        return x > 6 ? 6 : x > 0 ? x : 0;
+    case BK_ACT_SILU:
+        return x * cuda_sigmoid(x);
+    default:
+        return cuda_sigmoid(x);
+    }
+}
+
+CUDA_HD float cuda_act_slope(int kind, float x)
+{
+    float s;
+    switch (kind) {
+    case BK_ACT_NONE:
+        return 1;
+    case BK_ACT_RELU:
+        return x > 0;
+    case BK_ACT_RELU6:
+        return x > 0 && x < 6;
+    case BK_ACT_SILU:
+        s = cuda_sigmoid(x);
+        return s * (1 + x * (1 - s));
+    default:
+        s = cuda_sigmoid(x);
+        return s * (1 - s);
+    }
+}
+
 /* ---- batch norm ---------------------------------------------------------------------------------- */
 
 /** Mean and biased variance from sums of (x - shift) and its square over `rows` rows. */
@@ -127,14 +170,12 @@ CUDA_HD void cuda_norm_forward(double mean, double rstd, double scale, double of
 }
 
 /**
- * Coefficients of dx = a dz + b (x - mean) + c from sum = sum of dz and dot = sum of dz (x - mean)
+ * Coefficients of dx = scale rstd dz + b (x - mean) + c from sum = sum of dz and dot = sum of dz (x - mean)
  * (Ioffe, Szegedy 2015, section 3); rows = 0 with constant statistics.
  */
-CUDA_HD void cuda_norm_backward(double sum, double dot, double scale, double rstd, double rows, float *a, float *b,
-                                float *c)
+CUDA_HD void cuda_norm_backward(double sum, double dot, double scale, double rstd, double rows, float *b, float *c)
 {
     double g = scale * rstd;
-    *a = (float)g;
     *b = rows > 0 ? (float)(-g * rstd * rstd * dot / rows) : 0.0f;
     *c = rows > 0 ? (float)(-g * sum / rows) : 0.0f;
 }

@@ -99,10 +99,7 @@ int walk_conv(struct walk *w, const char *name, const struct conv_form *form, in
 static int run_norms(struct walk *w, const int32_t *slot, struct bk_tensor *const *x, int n, struct bk_tensor *residual,
                      int32_t activation, struct bk_tensor **y)
 {
-    BK_TRY(bk_forward_norm(w->f, slot, x, n, residual, activation == BK_ACT_RELU, y, w->err));
-    if (activation == 0 || activation == BK_ACT_RELU)
-        return BK_OK;
-    return bk_activation(w->f->tape, *y, (uint32_t)activation, y, w->err);
+    return bk_forward_norm(w->f, slot, x, n, residual, (uint32_t)activation, y, w->err);
 }
 
 int walk_norm(struct walk *w, const char *name, int32_t activation, uint32_t flags, struct map *m)

@@ -175,8 +175,7 @@ int mbconv_run_conv(struct bk_forward *f, int32_t slot, const struct bk_conv2d_a
                     struct bk_tensor **y, struct bk_error *err)
 {
     BK_TRY(bk_forward_conv(f, slot, -1, x, attr, &x, err));
-    BK_TRY(bk_forward_norm(f, &(int32_t){ slot + 1 }, &x, 1, NULL, false, &x, err));
-    return bk_activation(f->tape, x, BK_ACT_SILU, y, err);
+    return bk_forward_norm(f, &(int32_t){ slot + 1 }, &x, 1, NULL, BK_ACT_SILU, y, err);
 }
 
 int mbconv_run_branch(struct bk_forward *f, const struct mbconv_layer *l, int32_t slot, struct bk_tensor *x,
@@ -216,8 +215,8 @@ static int run_layer(const struct mbconv_net *m, struct bk_forward *f, int32_t i
 
     BK_TRY(mbconv_run_branch(f, l, slot, x, &branch, &norm, err));
     if (!residual || drop <= 0)
-        return bk_forward_norm(f, &norm, &branch, 1, residual, false, y, err);
-    BK_TRY(bk_forward_norm(f, &norm, &branch, 1, NULL, false, &branch, err));
+        return bk_forward_norm(f, &norm, &branch, 1, residual, BK_ACT_NONE, y, err);
+    BK_TRY(bk_forward_norm(f, &norm, &branch, 1, NULL, BK_ACT_NONE, &branch, err));
     BK_TRY(bk_forward_drop_path(f, bk_random_stream("mbconv.drop_path") + (uint32_t)index, drop, branch, &branch, err));
     return bk_add(f->tape, (struct bk_tensor *const[]){ branch, residual }, 2, false, y, err);
 }

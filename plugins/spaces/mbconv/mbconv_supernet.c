@@ -95,7 +95,7 @@ static int run_stem(const struct mbconv *s, struct bk_forward *f, struct bk_tens
     int32_t norm;
     BK_TRY(mbconv_run_conv(f, 0, &conv3x3_half, x, &x, err));
     BK_TRY(mbconv_run_branch(f, &s->stem_layer, MBCONV_STEM_SLOTS, x, &x, &norm, err));
-    return bk_forward_norm(f, &norm, &x, 1, NULL, false, y, err);
+    return bk_forward_norm(f, &norm, &x, 1, NULL, BK_ACT_NONE, y, err);
 }
 
 /* Branch and skip end in one sum of norms. */
@@ -110,9 +110,9 @@ static int run_op(const struct mbconv_layer *l, struct bk_forward *f, int32_t sk
     if (l->stride == 2)
         BK_TRY(bk_avg_pool2d(f->tape, skip, &half, &skip, err));
     if (!has_skip_conv(l))
-        return bk_forward_norm(f, norm, term, 1, skip, false, y, err);
+        return bk_forward_norm(f, norm, term, 1, skip, BK_ACT_NONE, y, err);
     BK_TRY(bk_forward_conv(f, skip_slot, -1, skip, &conv1x1, &term[1], err));
-    return bk_forward_norm(f, norm, term, 2, NULL, false, y, err);
+    return bk_forward_norm(f, norm, term, 2, NULL, BK_ACT_NONE, y, err);
 }
 
 int run_layer(void *state, struct bk_forward *f, int32_t block, int32_t entry, const struct bk_path *path,

@@ -42,21 +42,21 @@ static int run_normal(const struct cell_run *r, struct bk_tensor *x, struct bk_t
 
     BK_TRY(bk_relu(r->f->tape, x, &in, r->err));
     BK_TRY(conv(r, CONV_F1, &conv3x3, in, &c[0]));
-    BK_TRY(bk_forward_norm(r->f, &(int32_t){ norm_slot(r, CONV_F1) }, &c[0], 1, NULL, true, &n1, r->err));
+    BK_TRY(bk_forward_norm(r->f, &(int32_t){ norm_slot(r, CONV_F1) }, &c[0], 1, NULL, BK_ACT_RELU, &n1, r->err));
 
     BK_TRY(conv(r, CONV_F2, &conv3x3, in, &c[1]));
     BK_TRY(conv(r, CONV_F3, &conv3x3, n1, &c[2]));
     int32_t second[2] = { norm_slot(r, CONV_F2), norm_slot(r, CONV_F3) };
-    BK_TRY(bk_forward_norm(r->f, second, &c[1], 2, NULL, true, &n2, r->err));
+    BK_TRY(bk_forward_norm(r->f, second, &c[1], 2, NULL, BK_ACT_RELU, &n2, r->err));
 
     BK_TRY(conv(r, CONV_F4, &conv3x3, n1, &c[3]));
     BK_TRY(conv(r, CONV_F5, &conv3x3, n2, &c[4]));
     int32_t third[3] = { norm_slot(r, CONV_F4), norm_slot(r, CONV_F5), 0 };
     if (r->ci == r->co)
-        return bk_forward_norm(r->f, third, &c[3], 2, x, false, y, r->err);
+        return bk_forward_norm(r->f, third, &c[3], 2, x, BK_ACT_NONE, y, r->err);
     BK_TRY(conv(r, CONV_SKIP, &conv1x1, r->alone ? x : in, &c[5]));
     third[2] = norm_slot(r, CONV_SKIP);
-    return bk_forward_norm(r->f, third, &c[3], 3, NULL, false, y, r->err);
+    return bk_forward_norm(r->f, third, &c[3], 3, NULL, BK_ACT_NONE, y, r->err);
 }
 
 static int run_reduction(const struct cell_run *r, struct bk_tensor *x, struct bk_tensor **y)
@@ -66,11 +66,11 @@ static int run_reduction(const struct cell_run *r, struct bk_tensor *x, struct b
 
     BK_TRY(bk_relu(r->f->tape, x, &in, r->err));
     BK_TRY(conv(r, CONV_A, &conv3x3_half, in, &a));
-    BK_TRY(bk_forward_norm(r->f, &(int32_t){ norm_slot(r, CONV_A) }, &a, 1, NULL, true, &a, r->err));
+    BK_TRY(bk_forward_norm(r->f, &(int32_t){ norm_slot(r, CONV_A) }, &a, 1, NULL, BK_ACT_RELU, &a, r->err));
     BK_TRY(conv(r, CONV_B, &conv3x3, a, &b));
     BK_TRY(bk_avg_pool2d(r->f->tape, x, &half, &pooled, r->err));
     BK_TRY(conv(r, CONV_SHORTCUT, &conv1x1, pooled, &shortcut));
-    return bk_forward_norm(r->f, &(int32_t){ norm_slot(r, CONV_B) }, &b, 1, shortcut, false, y, r->err);
+    return bk_forward_norm(r->f, &(int32_t){ norm_slot(r, CONV_B) }, &b, 1, shortcut, BK_ACT_NONE, y, r->err);
 }
 
 static int run_cell(const struct cell_run *r, int32_t cell, struct bk_tensor *x, struct bk_tensor **y)
@@ -96,7 +96,7 @@ int run_layer(void *state, struct bk_forward *f, int32_t block, int32_t entry, c
         return bk_fail(err, BK_EINVAL, "layer %d of block %d has no such choice", (int)path->n - 1, (int)block);
     if (g == 0) {
         BK_TRY(bk_forward_slim_conv(f, s->stem_conv, s->width[digit], x, &conv3x3, &x, err));
-        BK_TRY(bk_forward_norm(f, &(int32_t){ s->stem_norm + 4 * digit }, &x, 1, NULL, false, &x, err));
+        BK_TRY(bk_forward_norm(f, &(int32_t){ s->stem_norm + 4 * digit }, &x, 1, NULL, BK_ACT_NONE, &x, err));
     }
     struct cell_run r = { f, &s->cell[g], s->width[before], s->width[digit], digit, false, err };
     return run_cell(&r, g, x, y);
@@ -123,12 +123,12 @@ int run_alone(void *state, struct bk_forward *f, const struct bk_arch *arch, int
     BK_TRY(arch_widths(s, arch, width, err));
     BK_TRY(build_alone(width, n_classes, NULL, &slots, err));
     BK_TRY(bk_forward_conv(f, slots.stem_conv, -1, images, &conv3x3, &x, err));
-    BK_TRY(bk_forward_norm(f, &slots.stem_norm, &x, 1, NULL, false, &x, err));
+    BK_TRY(bk_forward_norm(f, &slots.stem_norm, &x, 1, NULL, BK_ACT_NONE, &x, err));
     for (int32_t g = 0; g < N_CELLS; g++) {
         struct cell_run r = { f, &slots.cell[g], width[g ? g - 1 : 0], width[g], 0, true, err };
         BK_TRY(run_cell(&r, g, x, &x));
     }
-    BK_TRY(bk_forward_norm(f, &slots.head_norm, &x, 1, NULL, true, &x, err));
+    BK_TRY(bk_forward_norm(f, &slots.head_norm, &x, 1, NULL, BK_ACT_RELU, &x, err));
     BK_TRY(bk_global_pool(f->tape, x, &x, err));
     return bk_forward_linear(f, slots.fc, x, logits, err);
 }

@@ -254,32 +254,12 @@ static int conv(struct bk_forward *f, const struct teacher_layer *l, struct bk_t
     return bk_forward_conv(f, l->conv, -1, x, &attr, y, err);
 }
 
-/* act( sum of norms + residual ); act 0: none */
-static int norm_act(struct bk_forward *f, const int32_t *slot, struct bk_tensor *const *x, int n, struct bk_tensor *residual,
-                    uint32_t act, struct bk_tensor **y, struct bk_error *err)
-{
-    BK_TRY(bk_forward_norm(f, slot, x, n, residual, act == BK_ACT_RELU, y, err));
-    return act && act != BK_ACT_RELU ? bk_activation(f->tape, *y, act, y, err) : BK_OK;
-}
-
 static int conv_norm_act(struct bk_forward *f, const struct teacher_layer *l, uint32_t act, struct bk_tensor *x,
                          struct bk_tensor **y, struct bk_error *err)
 {
     struct bk_tensor *c;
     BK_TRY(conv(f, l, x, &c, err));
-    return norm_act(f, &l->norm, &c, 1, NULL, act, y, err);
-}
-
-static int excite(struct bk_forward *f, const struct teacher_unit *u, uint32_t act, struct bk_tensor *x,
-                  struct bk_tensor **y, struct bk_error *err)
-{
-    struct bk_tensor *s;
-    BK_TRY(bk_global_pool(f->tape, x, &s, err));
-    BK_TRY(bk_forward_linear(f, u->squeeze, s, &s, err));
-    BK_TRY(bk_activation(f->tape, s, act, &s, err));
-    BK_TRY(bk_forward_linear(f, u->expand, s, &s, err));
-    BK_TRY(bk_activation(f->tape, s, BK_ACT_SIGMOID, &s, err));
-    return bk_scale_channels(f->tape, x, s, y, err);
+    return bk_forward_norm(f, &l->norm, &c, 1, NULL, act, y, err);
 }
 
 int teacher_net_unit(const struct teacher_net *n, struct bk_forward *f, int32_t unit, struct bk_tensor *x,
@@ -294,11 +274,12 @@ int teacher_net_unit(const struct teacher_net *n, struct bk_forward *f, int32_t 
     for (int32_t i = 0; i < u->n_layers - 1; i++)
         BK_TRY(conv_norm_act(f, &u->layer[i], n->act, h, &h, err));
     if (u->squeeze >= 0)
-        BK_TRY(excite(f, u, n->act, h, &h, err));
+        BK_TRY(bk_forward_se(f, u->squeeze, u->expand, n->act, h, &h, err));
     BK_TRY(conv(f, last, h, &term[0], err));
     if (u->shortcut.conv >= 0)
         BK_TRY(conv(f, &u->shortcut, x, &term[1], err));
-    BK_TRY(norm_act(f, slot, term, u->shortcut.conv >= 0 ? 2 : 1, u->identity ? x : NULL, u->last_act ? n->act : 0, y, err));
+    BK_TRY(bk_forward_norm(f, slot, term, u->shortcut.conv >= 0 ? 2 : 1, u->identity ? x : NULL,
+                           u->last_act ? n->act : BK_ACT_NONE, y, err));
     return u->max_pool ? bk_max_pool2d(f->tape, *y, &pool, y, err) : BK_OK;
 }
 
