@@ -1,5 +1,7 @@
 /*
- * Seconds of one ensemble-bootstrapping iteration on NATS-SS, the bosskit side of bench/compare.py.
+ * Seconds of one ensemble-bootstrapping iteration on a space, the bosskit side of bench/compare.py.
+ *
+ *     bench_step [--space nats_ss|mbconv] [--size PIXELS] [--clock wall|cpu]
  *
  * Reads requests on stdin, "BLOCK DTYPE ROUNDS BATCH" a line, and answers with the seconds of every round; the trainer is the real
  * plugin with its loader, fixed paths, and no update inside the measured window (accumulation is longer than the run), as on the
@@ -12,13 +14,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { N_IMAGES = 2048, SIZE = 32 };
+enum { N_IMAGES = 1024, N_PATHS = 4, MAX_SIZE = 512 };
 
-static const char *const path_text[3][4] = { { "74", "26", "51", "03" }, { "57", "12", "60", "34" }, { "6", "1", "4", "3" } };
-static const char *const best_text[2] = { "74", "57" };
+/* What is run: four paths a block that use every choice alike, and the path of each block before. The other side has them, too. */
+static const struct subject {
+    const char *space;
+    int size;                   /* of the images, unless --size says otherwise */
+    const char *path[BK_MAX_BLOCKS][N_PATHS], *best[BK_MAX_BLOCKS];
+} subjects[] = {
+    { "nats_ss", 32,
+      { { "74", "26", "51", "03" }, { "57", "12", "60", "34" }, { "6", "1", "4", "3" } },
+      { "74", "57" } },
+    { "mbconv", 112,
+      { { "01", "12", "23", "30" },
+        { "0123", "1230", "2301", "3012" },
+        { "0123", "1230", "2301", "3012" },
+        { "0123", "1230", "2301", "3012" },
+        { "0123", "1230", "2301", "3012" } },
+      { "11", "0110", "0111", "1100" } },
+};
 
+static const struct subject *subject = &subjects[0];
+static clockid_t which_clock = CLOCK_MONOTONIC;         /* or processor time of all threads: on a machine that is not idle */
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(which_clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 static struct bk_error err;
 
 static void must(int rc)
@@ -33,8 +60,8 @@ static int sample(void *state, const struct bk_space *space, int32_t block, int3
                   int32_t wanted, struct bk_path out[BK_MAX_SAMPLED], int32_t *n, struct bk_error *e)
 {
     (void)state, (void)space, (void)entry, (void)seed, (void)step, (void)wanted;
-    for (*n = 0; *n < 4; ++*n)
-        BK_TRY(bk_path_parse(path_text[block][*n], &out[*n], e));
+    for (*n = 0; *n < N_PATHS; ++*n)
+        BK_TRY(bk_path_parse(subject->path[block][*n], &out[*n], e));
     return BK_OK;
 }
 
@@ -42,10 +69,10 @@ static const struct bk_sampler_iface fixed_iface = { .struct_size = sizeof fixed
 static const struct bk_sampler fixed_paths = { &fixed_iface, NULL, "fixed" };
 
 /* Random images in a cache file that is unlinked at once. */
-static void make_images(struct bk_split *split)
+static void make_images(struct bk_split *split, int size)
 {
     static uint32_t index[N_IMAGES];
-    static uint8_t rgb[SIZE * SIZE * 3];
+    static uint8_t rgb[MAX_SIZE * MAX_SIZE * 3];
     char path[] = "/tmp/bosskit-bench-XXXXXX";
     struct bk_images_writer *w;
     struct bk_images *images;
@@ -56,9 +83,9 @@ static void make_images(struct bk_split *split)
     must(bk_images_create(path, &w, &err));
     bk_random_init(&r, 1, 1, 0, 0);
     for (uint32_t i = 0; i < N_IMAGES; i++) {
-        for (size_t j = 0; j < sizeof rgb; j++)
+        for (int j = 0; j < size * size * 3; j++)
             rgb[j] = (uint8_t)bk_random_u32(&r);
-        must(bk_images_add(w, &(struct bk_image){ rgb, SIZE, SIZE, (int32_t)(i % 10) }, &err));
+        must(bk_images_add(w, &(struct bk_image){ rgb, size, size, (int32_t)(i % 10) }, &err));
         index[i] = i;
     }
     must(bk_images_finish(w, &err));
@@ -106,7 +133,7 @@ static void begin(struct bk_registry *registry, const struct bk_data *data, stru
     *env = (struct bk_env){ .struct_size = sizeof *env, .dtype = strcmp(dtype, "bf16") ? BK_F32 : BK_BF16, .device = device,
                             .host = &(*trainer)->host, .space = space, .data = data, .sampler = &fixed_paths, .block = block };
     for (int k = 0; k < block; k++)
-        must(bk_path_parse(best_text[k], &env->prefix[k], &err));
+        must(bk_path_parse(subject->best[k], &env->prefix[k], &err));
     env->entry = bk_space_entry(space, block, env->prefix);
     const struct bk_trainer_iface *iface = bk_instance_iface(*trainer);
     struct bk_bundle *previous = previous_block(device, space, block);
@@ -114,12 +141,36 @@ static void begin(struct bk_registry *registry, const struct bk_data *data, stru
     bk_bundle_free(previous);
 }
 
-int main(void)
+/* The images' size; sets the subject and the clock. */
+static int read_arguments(int argc, char **argv)
 {
+    int size = 0;
+    bool ok = argc % 2;
+    for (int i = 1; i + 1 < argc && ok; i += 2) {
+        const struct subject *found = NULL;
+        for (size_t k = 0; k < BK_ARRAY_LEN(subjects) && !strcmp(argv[i], "--space"); k++)
+            if (!strcmp(argv[i + 1], subjects[k].space))
+                subject = found = &subjects[k];
+        if (!strcmp(argv[i], "--size"))
+            size = atoi(argv[i + 1]);
+        if (!strcmp(argv[i], "--clock") && !strcmp(argv[i + 1], "cpu"))
+            which_clock = CLOCK_PROCESS_CPUTIME_ID;
+        ok = found || !strcmp(argv[i], "--clock") || (size >= 16 && size <= MAX_SIZE);
+    }
+    if (!ok) {
+        fprintf(stderr, "usage: bench_step [--space nats_ss|mbconv] [--size 16..%d] [--clock wall|cpu]\n", MAX_SIZE);
+        exit(2);
+    }
+    return size ? size : subject->size;
+}
+
+int main(int argc, char **argv)
+{
+    int size = read_arguments(argc, argv);
     struct bk_registry *registry;
     struct bk_device *device;
     struct bk_backend_info info = { .struct_size = sizeof info };
-    struct bk_data data = { .threads = 2 };
+    struct bk_data data = { .threads = bk_threads() };
     char line[128];
 
     must(bk_registry_open(NULL, 0, &registry, &err));
@@ -127,14 +178,14 @@ int main(void)
     struct bk_instance *backend = open_plugin(registry, BK_KIND_BACKEND, wanted && *wanted ? wanted : "cpu", NULL);
     must(bk_device_open(bk_instance_iface(backend), backend->state, 0, BK_REPEATABLE, bk_threads(), &device, &err));
     must(bk_device_info(device, &info, &err));
-    struct bk_instance *si = open_plugin(registry, BK_KIND_SPACE, "nats_ss", NULL);
-    struct bk_space space = { .iface = bk_instance_iface(si), .state = si->state, .name = "nats_ss" };
+    struct bk_instance *si = open_plugin(registry, BK_KIND_SPACE, subject->space, NULL);
+    struct bk_space space = { .iface = bk_instance_iface(si), .state = si->state, .name = subject->space };
     space.info.struct_size = sizeof space.info;
     must(space.iface->info(space.state, &space.info, &err));
-    make_images(&data.train);
-    must(bk_augment_named("cifar", SIZE, &data.view1, &err));
+    make_images(&data.train, size);
+    must(bk_augment_named("cifar", size, &data.view1, &err));
     data.view2 = data.view1;
-    printf("bosskit %s, %s, %s, threads %d\n", BK_VERSION, info.device_name, info.libraries, bk_threads());
+    printf("bosskit %s, %s at %d pixels, %s, %s, threads %d\n", BK_VERSION, subject->space, size, info.device_name, info.libraries, bk_threads());
     fflush(stdout);
 
     while (fgets(line, sizeof line, stdin)) {
@@ -143,17 +194,17 @@ int main(void)
         struct bk_env env;
         struct bk_instance *trainer;
         struct bk_progress progress = { .struct_size = sizeof progress };
-        if (sscanf(line, "%d %15s %d %d", &block, dtype, &rounds, &batch) != 4)
+        if (sscanf(line, "%d %15s %d %d", &block, dtype, &rounds, &batch) != 4 || block < 0 || block >= space.info.n_blocks)
             continue;
         begin(registry, &data, device, &space, block, dtype, batch, &env, &trainer);
         const struct bk_trainer_iface *iface = bk_instance_iface(trainer);
         must(iface->advance(trainer->state, 0, &progress, &err));
         must(bk_device_synchronize(device, &err));
         for (int i = 0; i < rounds; i++) {
-            double t = bk_now();
+            double t = seconds();
             must(iface->advance(trainer->state, 0, &progress, &err));
             must(bk_device_synchronize(device, &err));
-            printf("%s%.4f", i ? " " : "", bk_now() - t);
+            printf("%s%.4f", i ? " " : "", seconds() - t);
         }
         printf("\n");
         fflush(stdout);
