@@ -2,7 +2,7 @@
  * ops/batch_norm.c: activation( sum of batch normalisations + residual ).
  *
  * One operation instead of norm, add and activation, because each extra pass over the activations costs as much as the
- * arithmetic (decision records 0004 and 0012). Without activation the residual's gradient is the output's, handed on
+ * arithmetic (decision records 0004 and 0013). Without activation the residual's gradient is the output's, handed on
  * uncopied. The backward rule keeps inputs and y only; what an activation other than ReLU was applied to is computed again.
  */
 #include "ops/op_support.h"
