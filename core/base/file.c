@@ -89,6 +89,14 @@ static int write_fully(int fd, const char *p, size_t n)
         p += done;
         n -= (size_t)done;
     }
+    return 0;
+}
+
+static int write_parts(int fd, const struct bk_bytes *part, size_t n_parts)
+{
+    for (size_t i = 0; i < n_parts; i++)
+        if (write_fully(fd, part[i].data, part[i].n))
+            return -1;
     return fsync(fd);
 }
 
@@ -116,6 +124,11 @@ static int sync_parent(const char *path)
 
 int bk_file_write(const char *path, const void *data, size_t nbytes, struct bk_error *err)
 {
+    return bk_file_write_parts(path, &(struct bk_bytes){ data, nbytes }, 1, err);
+}
+
+int bk_file_write_parts(const char *path, const struct bk_bytes *part, size_t n_parts, struct bk_error *err)
+{
     static atomic_uint counter;
     struct bk_text temporary = BK_TEXT_INIT;
     int rc = BK_OK;
@@ -129,7 +142,7 @@ int bk_file_write(const char *path, const void *data, size_t nbytes, struct bk_e
         rc = bk_fail_errno(err, BK_EIO, "cannot create '%s'", temporary.ptr);
         goto done;
     }
-    if (write_fully(fd, data, nbytes))
+    if (write_parts(fd, part, n_parts))
         rc = bk_fail_errno(err, BK_EIO, "cannot write '%s'", path);
     if (close(fd) && !rc)
         rc = bk_fail_errno(err, BK_EIO, "cannot write '%s'", path);

@@ -22,9 +22,9 @@ static int describe(struct bk_classifier *c, struct bk_error *err)
                          BK_INIT_UNIFORM, bound, &c->fc, err);
 }
 
-/* Description and zeroed weights. */
+/* Description and weights that come from a seed or, without `draws`, from an artefact alone. */
 static int build(struct bk_classifier *c, struct bk_device *device, uint32_t dtype, const struct bk_space *space,
-                 int32_t block, int64_t n_classes, struct bk_error *err)
+                 int32_t block, int64_t n_classes, bool draws, uint64_t seed, struct bk_error *err)
 {
     *c = (struct bk_classifier){ .space = space, .net = BK_NET_INIT, .block = block };
     if (block < 0 || block >= space->info.n_blocks)
@@ -35,7 +35,7 @@ static int build(struct bk_classifier *c, struct bk_device *device, uint32_t dty
     c->n_classes = (int32_t)n_classes;
     int rc = describe(c, err);
     if (!rc)
-        rc = bk_weights_new(device, &c->net, dtype, &c->weights, err);
+        rc = bk_weights_new_lazy(device, &c->net, dtype, draws, seed, &c->weights, err);
     if (rc)
         bk_classifier_release(c);
     return rc;
@@ -44,8 +44,8 @@ static int build(struct bk_classifier *c, struct bk_device *device, uint32_t dty
 int bk_classifier_init(struct bk_classifier *c, struct bk_device *device, uint32_t dtype, const struct bk_space *space,
                        int32_t block, int32_t n_classes, uint64_t seed, struct bk_error *err)
 {
-    BK_TRY(build(c, device, dtype, space, block, n_classes, err));
-    int rc = bk_weights_init(c->weights, seed, err);
+    BK_TRY(build(c, device, dtype, space, block, n_classes, true, seed, err));
+    int rc = bk_weights_need_block(c->weights, block, err);
     if (rc)
         bk_classifier_release(c);
     return rc;
@@ -74,8 +74,10 @@ int bk_classifier_open(struct bk_classifier *c, struct bk_device *device, uint32
     if (b != block)
         return bk_fail(err, BK_EDATA, "the trainer's artefact is of block %" PRId64 ", block %" PRId32 " is wanted", b,
                        block);
-    BK_TRY(build(c, device, dtype, space, block, n_classes, err));
+    BK_TRY(build(c, device, dtype, space, block, n_classes, false, 0, err));
     int rc = bk_weights_load(c->weights, "net.", trained, false, err);
+    if (!rc)
+        rc = bk_weights_need_block(c->weights, block, err);
     if (rc)
         bk_classifier_release(c);
     return rc;

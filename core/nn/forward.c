@@ -195,7 +195,7 @@ int bk_forward_slim_conv(struct bk_forward *f, int32_t slot, int64_t co, struct 
     struct bk_tensor *w, *master;
 
     BK_TRY(check_slots(f, slot, 1, err));
-    master = bk_weights_get(f->weights, slot);
+    BK_TRY(bk_weights_as(f->weights, slot, f->weights->dtype, &master, err));
     if (x->rank != 4 || master->rank != 4 || attr->groups != 1)
         return bk_fail(err, BK_ESHAPE, "'%s': an ungrouped kernel and an image are wanted",
                        slot_name(f, slot));
@@ -282,6 +282,7 @@ int bk_forward_pooled_head(struct bk_forward *f, int32_t conv_slot, int32_t norm
 {
     struct bk_batch_norm_attr attr = norm_attr(f, 1, BK_ACT_NONE);
     struct bk_norm_term term;
+    struct bk_tensor *master;
 
     BK_TRY(check_slots(f, conv_slot, 1, err));
     const struct bk_slot *s = &f->weights->net->slot[conv_slot];
@@ -291,6 +292,7 @@ int bk_forward_pooled_head(struct bk_forward *f, int32_t conv_slot, int32_t norm
         return bk_fail(err, BK_EINVAL, "'%s': %s activations do not go with %s weights", s->name,
                        bk_dtype_name(f->dtype), bk_dtype_name(f->weights->dtype));
     BK_TRY(norm_term(f, norm_slot, x, &term, err));
+    BK_TRY(bk_weights_as(f->weights, conv_slot, f->weights->dtype, &master, err));
     if (bk_pooled_head(f->tape, x, bk__weights_matrix(f->weights, conv_slot), &term, &attr, y, err))
         return bk_context(err, "'%s'", s->name);
     note_update(f, norm_slot);

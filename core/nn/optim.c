@@ -118,8 +118,9 @@ static int fill(struct bk_tensor *t, double value, struct bk_error *err)
 
 static int make_state(struct bk_optim *o, int32_t slot, struct bk_error *err)
 {
-    const struct bk_tensor *w = bk_weights_get(o->w, slot);
+    struct bk_tensor *w;
 
+    BK_TRY(bk_weights_as(o->w, slot, o->w->dtype, &w, err));
     for (int k = 0; k < o->rule->n_state; k++) {
         struct bk_tensor **t = &o->slot[slot].t[k];
         if (*t)

@@ -62,8 +62,8 @@ static size_t foreign_size(const char *name)
 /* Element sizes in the order of the data section. */
 static const size_t size_order[] = { 8, 4, 2, 1 };
 
-/* offset[i] of entry i; returns the number of data bytes. */
-static size_t lay_out(const struct bk_bundle *b, size_t *offset)
+/* offset[i] of entry i. */
+static void lay_out(const struct bk_bundle *b, size_t *offset)
 {
     size_t end = 0;
 
@@ -75,7 +75,6 @@ static size_t lay_out(const struct bk_bundle *b, size_t *offset)
             end += b->entry[i].nbytes;
         }
     }
-    return end;
 }
 
 static json_t *entry_to_json(const struct bk_bundle_entry *e, size_t offset)
@@ -120,47 +119,49 @@ static int header_text(const struct bk_bundle *b, const size_t *offset, char **t
     return rc;
 }
 
-static int assemble(const struct bk_bundle *b, const size_t *offset, size_t n_data,
-                    const char *header, char **file, size_t *nbytes, struct bk_error *err)
+/* The file in parts: length, header, blanks, data in the order of lay_out(). part has room for 3 and one for each entry. */
+static int assemble(const struct bk_bundle *b, const char *header, uint64_t *padded, struct bk_bytes *part, size_t *n_parts,
+                    struct bk_error *err)
 {
-    size_t len = strlen(header);
-    uint64_t padded = (len + 7) / 8 * 8;
+    size_t len = strlen(header), n = 0;
 
-    if (padded > MAX_HEADER)
+    *padded = (len + 7) / 8 * 8;
+    if (*padded > MAX_HEADER)
         return bk_fail(err, BK_EINVAL, "its header has %zu bytes, more than 64 MiB", len);
-    *nbytes = 8 + padded + n_data;
-    char *p = bk_alloc(*nbytes);
-    if (!p)
-        return bk_fail(err, BK_ENOMEM, "no memory for %zu bytes", *nbytes);
-    memcpy(p, &padded, 8);
-    memcpy(p + 8, header, len);
-    memset(p + 8 + len, ' ', padded - len);
-    for (size_t i = 0; i < b->n; i++)
-        if (b->entry[i].nbytes)
-            memcpy(p + 8 + padded + offset[i], b->entry[i].data, b->entry[i].nbytes);
-    *file = p;
+    part[n++] = (struct bk_bytes){ padded, sizeof *padded };
+    part[n++] = (struct bk_bytes){ header, len };
+    part[n++] = (struct bk_bytes){ "        ", *padded - len };
+    for (size_t k = 0; k < BK_ARRAY_LEN(size_order); k++)
+        for (size_t i = 0; i < b->n; i++)
+            if (bk_dtype_size(b->entry[i].dtype) == size_order[k])
+                part[n++] = (struct bk_bytes){ b->entry[i].data, b->entry[i].nbytes };
+    *n_parts = n;
     return BK_OK;
 }
 
 int bk_bundle_write(const struct bk_bundle *b, const char *path, struct bk_error *err)
 {
-    char *header = NULL, *file = NULL;
-    size_t n_data, nbytes = 0;
+    char *header = NULL;
+    uint64_t padded;
+    size_t n_parts = 0;
     int rc;
 
     size_t *offset = bk_alloc((b->n + 1) * sizeof *offset);
-    if (!offset)
-        return bk_fail(err, BK_ENOMEM, "cannot write bundle '%s': out of memory", path);
-    n_data = lay_out(b, offset);
-    rc = header_text(b, offset, &header, err);
+    struct bk_bytes *part = bk_alloc((b->n + 3) * sizeof *part);
+    if (offset && part) {
+        lay_out(b, offset);
+        rc = header_text(b, offset, &header, err);
+    } else {
+        rc = bk_fail(err, BK_ENOMEM, "out of memory");
+    }
     if (!rc)
-        rc = assemble(b, offset, n_data, header, &file, &nbytes, err);
+        rc = assemble(b, header, &padded, part, &n_parts, err);
     if (rc)
         bk_context(err, "cannot write bundle '%s'", path);
     else
-        rc = bk_file_write(path, file, nbytes, err);
+        rc = bk_file_write_parts(path, part, n_parts, err);
     free(header);
-    bk_free(file);
+    bk_free(part);
     bk_free(offset);
     return rc;
 }

@@ -3,7 +3,8 @@
  *
  * Only structure, weights and forward pieces; losses, views and the loop belong to trainers and raters.
  * Initial values depend on slot names, so the heads of a block are the same whether they were made at start-up, as
- * the release does, or when the block's turn comes.
+ * the release does, or when the block's turn comes. The same holds for the backbone: what exists is the block, and of earlier
+ * blocks the path in front of it. The supernet of HyTra has 854 million parameters.
  */
 #include <bosskit/siamese.h>
 
@@ -43,10 +44,10 @@ static int describe(struct bk_siamese *s, struct bk_error *err)
     return add_head(s, "predictor", BK_PART_PREDICTOR, s->out, 0.01, s->predictor, err);
 }
 
-/* Description and zeroed weights. */
+/* Description and weights that come from a seed or, without `draws`, from an artefact alone. */
 static int build(struct bk_siamese *s, struct bk_device *device, uint32_t dtype,
                  const struct bk_space *space, int32_t block, int32_t hidden, int32_t out,
-                 struct bk_error *err)
+                 bool draws, uint64_t seed, struct bk_error *err)
 {
     *s = (struct bk_siamese){ .space = space, .net = BK_NET_INIT, .block = block,
                               .hidden = hidden, .out = out };
@@ -58,9 +59,9 @@ static int build(struct bk_siamese *s, struct bk_device *device, uint32_t dtype,
                        " are not possible, legal: 1 and more", hidden, out);
     int rc = describe(s, err);
     if (!rc)
-        rc = bk_weights_new(device, &s->net, dtype, &s->online, err);
+        rc = bk_weights_new_lazy(device, &s->net, dtype, draws, seed, &s->online, err);
     if (!rc)
-        rc = bk_weights_new(device, &s->net, dtype, &s->target, err);
+        rc = bk_weights_new_lazy(device, &s->net, dtype, draws, seed, &s->target, err);
     if (rc)
         bk_siamese_release(s);
     return rc;
@@ -70,8 +71,8 @@ int bk_siamese_init(struct bk_siamese *s, struct bk_device *device, uint32_t dty
                     const struct bk_space *space, int32_t block, int32_t hidden, int32_t out,
                     uint64_t seed, struct bk_error *err)
 {
-    BK_TRY(build(s, device, dtype, space, block, hidden, out, err));
-    int rc = bk_weights_init(s->online, seed, err);
+    BK_TRY(build(s, device, dtype, space, block, hidden, out, true, seed, err));
+    int rc = bk_weights_need_block(s->online, block, err);
     if (!rc)
         rc = bk_weights_copy(s->target, s->online, err);
     if (rc)
@@ -121,13 +122,23 @@ int bk_siamese_open(struct bk_siamese *s, struct bk_device *device, uint32_t dty
     int32_t hidden = 0, out = 0;
 
     BK_TRY(read_sizes(trained, block, &hidden, &out, err));
-    BK_TRY(build(s, device, dtype, space, block, hidden, out, err));
+    BK_TRY(build(s, device, dtype, space, block, hidden, out, false, 0, err));
     int rc = bk_weights_load(s->online, "online.", trained, false, err);
     if (!rc)
         rc = bk_weights_load(s->target, "target.", trained, false, err);
+    if (!rc)
+        rc = bk_weights_need_block(s->online, block, err);
+    if (!rc)
+        rc = bk_weights_need_block(s->target, block, err);
     if (rc)
         bk_siamese_release(s);
     return rc;
+}
+
+void bk_siamese_from(struct bk_siamese *s, const struct bk_bundle *previous)
+{
+    bk_weights_from(s->online, "online.", previous);
+    bk_weights_from(s->target, "target.", previous);
 }
 
 int bk_siamese_save(struct bk_siamese *s, struct bk_bundle *out, struct bk_error *err)

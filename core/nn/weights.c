@@ -1,5 +1,6 @@
 /*
- * nn/weights.c: a tensor for every slot of a description: values, gradients, copies in other types, EMA, files.
+ * nn/weights.c: a tensor for every slot of a description: values, gradients, copies in other types, EMA, files. In lazy sets
+ * only for the slots that were needed so far.
  *
  * Masters are f32 (f64 for checks). What a convolution multiplies with is a cached copy in the activations' type,
  * refilled after the master changed; its gradient goes to the master. Running the network is in forward.c, stepping
@@ -22,11 +23,19 @@ static int check_slot_number(const struct bk_weights *w, int32_t slot, struct bk
     return BK_OK;
 }
 
-int bk_weights_new(struct bk_device *device, const struct bk_net *net, uint32_t dtype,
-                   struct bk_weights **out, struct bk_error *err)
+static int new_master(struct bk_weights *w, int32_t slot, struct bk_tensor **out, struct bk_error *err)
+{
+    const struct bk_slot *s = &w->net->slot[slot];
+
+    if (bk_tensor_new(w->device, w->dtype, s->rank, s->dim, out, err))
+        return bk_context(err, "slot '%s'", s->name);
+    return BK_OK;
+}
+
+/* A set without masters. */
+static int new_set(struct bk_device *device, const struct bk_net *net, uint32_t dtype, struct bk_weights **out, struct bk_error *err)
 {
     struct bk_weights *w;
-    int rc = BK_OK;
 
     if (dtype != BK_F32 && dtype != BK_F64)
         return bk_fail(err, BK_EINVAL, "weights cannot be kept in %s, legal: f32, f64",
@@ -36,20 +45,45 @@ int bk_weights_new(struct bk_device *device, const struct bk_net *net, uint32_t 
         return bk_fail(err, BK_ENOMEM, "cannot make a weight set: out of memory");
     *w = (struct bk_weights){ .device = device, .net = net, .dtype = dtype, .n = net->n };
     w->slot = bk_zalloc(((size_t)net->n + 1) * sizeof *w->slot);
-    if (!w->slot)
-        rc = bk_fail(err, BK_ENOMEM, "cannot make a weight set: out of memory");
-    for (int32_t i = 0; i < net->n && !rc; i++) {
-        const struct bk_slot *s = &net->slot[i];
-        rc = bk_tensor_new(device, dtype, s->rank, s->dim, &w->slot[i].as[dtype], err);
-        if (rc)
-            bk_context(err, "slot '%s'", s->name);
+    if (!w->slot) {
+        bk_free(w);
+        return bk_fail(err, BK_ENOMEM, "cannot make a weight set: out of memory");
     }
+    *out = w;
+    return BK_OK;
+}
+
+int bk_weights_new(struct bk_device *device, const struct bk_net *net, uint32_t dtype,
+                   struct bk_weights **out, struct bk_error *err)
+{
+    struct bk_weights *w;
+    int rc = BK_OK;
+
+    BK_TRY(new_set(device, net, dtype, &w, err));
+    for (int32_t i = 0; i < net->n && !rc; i++)
+        rc = new_master(w, i, &w->slot[i].as[dtype], err);
     if (rc) {
         bk_weights_free(w);
         return rc;
     }
     *out = w;
     return BK_OK;
+}
+
+int bk_weights_new_lazy(struct bk_device *device, const struct bk_net *net, uint32_t dtype, bool draws, uint64_t seed,
+                        struct bk_weights **out, struct bk_error *err)
+{
+    BK_TRY(new_set(device, net, dtype, out, err));
+    (*out)->lazy = true;
+    (*out)->draws = draws;
+    (*out)->seed = seed;
+    return BK_OK;
+}
+
+void bk_weights_from(struct bk_weights *w, const char *prefix, const struct bk_bundle *b)
+{
+    w->source = b;
+    w->source_prefix = prefix;
 }
 
 static void drop_grad(struct bk_weights *w, int32_t slot)
@@ -116,28 +150,98 @@ static void draw_values(const struct bk_slot *s, uint64_t seed, double *v, size_
     }
 }
 
+static int init_slot(const struct bk_slot *s, uint64_t seed, struct bk_tensor *t, struct bk_error *err)
+{
+    size_t n = (size_t)bk_tensor_numel(t);
+    double *v = bk_alloc((n ? n : 1) * sizeof *v);
+
+    if (!v)
+        return bk_fail(err, BK_ENOMEM, "slot '%s': cannot draw initial values: no memory for %zu values", s->name, n);
+    draw_values(s, seed, v, n);
+    int rc = bk_tensor_write_f64(t, v, err);
+    bk_free(v);
+    return rc ? bk_context(err, "slot '%s'", s->name) : BK_OK;
+}
+
 int bk_weights_init(struct bk_weights *w, uint64_t seed, struct bk_error *err)
 {
-    size_t most = 1;
     int rc = BK_OK;
 
-    for (int32_t i = 0; i < w->n; i++) {
-        size_t n = (size_t)bk_tensor_numel(bk_weights_get(w, i));
-        most = n > most ? n : most;
-    }
-    double *v = bk_alloc(most * sizeof *v);
-    if (!v)
-        return bk_fail(err, BK_ENOMEM, "cannot draw initial values: no memory for %zu values", most);
-    for (int32_t i = 0; i < w->n && !rc; i++) {
-        struct bk_tensor *t = bk_weights_get(w, i);
-        draw_values(&w->net->slot[i], seed, v, (size_t)bk_tensor_numel(t));
-        rc = bk_tensor_write_f64(t, v, err);
-        if (rc)
-            bk_context(err, "slot '%s'", w->net->slot[i].name);
-    }
-    bk_free(v);
+    for (int32_t i = 0; i < w->n && !rc; i++)
+        if (bk_weights_get(w, i))
+            rc = init_slot(&w->net->slot[i], seed, bk_weights_get(w, i), err);
     bk_weights_changed(w);
     return rc;
+}
+
+/* ---- lazy sets --------------------------------------------------------------------------------------------- */
+
+static int entry_name(struct bk_text *t, const char *prefix, const char *name, struct bk_error *err)
+{
+    t->len = 0;
+    bk_text_add(t, prefix);
+    bk_text_add(t, name);
+    return t->failed ? bk_fail(err, BK_ENOMEM, "slot '%s': out of memory", name) : BK_OK;
+}
+
+/* Statistics that were never collected have their initial values, which are not random. */
+static int fill_slot(struct bk_weights *w, int32_t slot, struct bk_tensor *t, struct bk_error *err)
+{
+    const struct bk_slot *s = &w->net->slot[slot];
+    struct bk_text name = BK_TEXT_INIT;
+    int rc = w->source ? entry_name(&name, w->source_prefix, s->name, err) : BK_OK;
+
+    if (!rc && w->source && bk_bundle_find(w->source, bk_text_get(&name)))
+        rc = bk_bundle_get_tensor(w->source, bk_text_get(&name), t, err);
+    else if (!rc && (w->draws || bk__is_buffer(s)))
+        rc = init_slot(s, w->seed, t, err);
+    else if (!rc)
+        rc = bk_fail(err, BK_EDATA, "slot '%s' is not in the artefact", s->name);
+    bk_text_release(&name);
+    return rc;
+}
+
+static int give_grad(struct bk_weights *w, int32_t slot, struct bk_error *err)
+{
+    struct bk__weight *p = &w->slot[slot];
+    struct bk_tensor *master = p->as[w->dtype];
+
+    BK_TRY(bk_tensor_new(w->device, w->dtype, master->rank, master->dim, &p->grad, err));
+    int rc = bk_tensor_set_grad(master, p->grad, err);
+    if (rc) {
+        bk_tensor_free(p->grad);
+        p->grad = NULL;
+    }
+    return rc;
+}
+
+/* The master of a slot that has none; `fill`: with its value, else the caller writes one. */
+static int make_slot(struct bk_weights *w, int32_t slot, bool fill, struct bk_error *err)
+{
+    struct bk__weight *p = &w->slot[slot];
+
+    BK_TRY(new_master(w, slot, &p->as[w->dtype], err));
+    int rc = fill ? fill_slot(w, slot, p->as[w->dtype], err) : BK_OK;
+    if (!rc && p->learns)
+        rc = give_grad(w, slot, err);
+    if (rc) {
+        bk_tensor_free(p->as[w->dtype]);
+        p->as[w->dtype] = NULL;
+    }
+    return rc;
+}
+
+static int need_slot(struct bk_weights *w, int32_t slot, struct bk_error *err)
+{
+    return w->slot[slot].as[w->dtype] ? BK_OK : make_slot(w, slot, true, err);
+}
+
+int bk_weights_need_block(struct bk_weights *w, int32_t block, struct bk_error *err)
+{
+    for (int32_t i = 0; i < w->n; i++)
+        if (w->net->slot[i].block == block)
+            BK_TRY(need_slot(w, i, err));
+    return BK_OK;
 }
 
 /* ---- access ------------------------------------------------------------------------------------------------ */
@@ -152,11 +256,12 @@ int bk_weights_as(struct bk_weights *w, int32_t slot, uint32_t dtype, struct bk_
 {
     BK_TRY(check_slot_number(w, slot, err));
     struct bk__weight *p = &w->slot[slot];
-    struct bk_tensor *master = p->as[w->dtype];
 
     if (dtype != BK_F32 && dtype != BK_BF16 && dtype != BK_F64)
         return bk_fail(err, BK_EINVAL, "slot '%s' cannot be had in %s", w->net->slot[slot].name,
                        bk_dtype_name(dtype));
+    BK_TRY(need_slot(w, slot, err));
+    struct bk_tensor *master = p->as[w->dtype];
     if (dtype == w->dtype) {
         *out = master;
         return BK_OK;
@@ -205,21 +310,13 @@ int bk_weights_train(struct bk_weights *w, int32_t slot, bool on, struct bk_erro
 {
     BK_TRY(check_slot_number(w, slot, err));
     struct bk__weight *p = &w->slot[slot];
-    struct bk_tensor *master = p->as[w->dtype];
 
+    p->learns = on && !bk__is_buffer(&w->net->slot[slot]);
     if (!on) {
         drop_grad(w, slot);
         return BK_OK;
     }
-    if (p->grad || bk__is_buffer(&w->net->slot[slot]))
-        return BK_OK;
-    BK_TRY(bk_tensor_new(w->device, w->dtype, master->rank, master->dim, &p->grad, err));
-    int rc = bk_tensor_set_grad(master, p->grad, err);
-    if (rc) {
-        bk_tensor_free(p->grad);
-        p->grad = NULL;
-    }
-    return rc;
+    return p->learns && !p->grad && p->as[w->dtype] ? give_grad(w, slot, err) : BK_OK;
 }
 
 int bk_weights_train_blocks(struct bk_weights *w, int32_t first, int32_t last, struct bk_error *err)
@@ -262,8 +359,13 @@ static int check_pair(const struct bk_weights *a, const struct bk_weights *b, st
 int bk_weights_copy(struct bk_weights *dst, struct bk_weights *src, struct bk_error *err)
 {
     BK_TRY(check_pair(dst, src, err));
-    for (int32_t i = 0; i < dst->n; i++)
+    for (int32_t i = 0; i < dst->n; i++) {
+        if (!bk_weights_get(src, i))
+            continue;
+        if (!bk_weights_get(dst, i))
+            BK_TRY(make_slot(dst, i, false, err));
         BK_TRY(bk_tensor_copy(bk_weights_get(dst, i), bk_weights_get(src, i), err));
+    }
     bk_weights_changed(dst);
     return BK_OK;
 }
@@ -276,8 +378,11 @@ int bk_weights_ema(struct bk_weights *target, struct bk_weights *online, double 
         return bk_fail(err, BK_EINVAL, "momentum %g of the moving average is outside 0..1", m);
     for (int32_t i = 0; i < target->n && m < 1; i++) {
         const struct bk_slot *s = &target->net->slot[i];
-        if (bk__is_buffer(s) || (part && s->part != part) || s->block < first || s->block > last)
+        if (bk__is_buffer(s) || (part && s->part != part) || s->block < first || s->block > last ||
+            (!bk_weights_get(target, i) && !bk_weights_get(online, i)))
             continue;
+        BK_TRY(need_slot(target, i, err));
+        BK_TRY(need_slot(online, i, err));
         BK_TRY(bk_blend(bk_weights_get(target, i), m, bk_weights_get(online, i), 1 - m, err));
         bk__weights_changed_slot(target, i);
     }
@@ -286,14 +391,6 @@ int bk_weights_ema(struct bk_weights *target, struct bk_weights *online, double 
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
-static int entry_name(struct bk_text *t, const char *prefix, const char *name, struct bk_error *err)
-{
-    t->len = 0;
-    bk_text_add(t, prefix);
-    bk_text_add(t, name);
-    return t->failed ? bk_fail(err, BK_ENOMEM, "slot '%s': out of memory", name) : BK_OK;
-}
-
 int bk_weights_save(struct bk_weights *w, const char *prefix, struct bk_bundle *b,
                     struct bk_error *err)
 {
@@ -301,6 +398,8 @@ int bk_weights_save(struct bk_weights *w, const char *prefix, struct bk_bundle *
     int rc = BK_OK;
 
     for (int32_t i = 0; i < w->n && !rc; i++) {
+        if (!bk_weights_get(w, i))
+            continue;
         rc = entry_name(&name, prefix, w->net->slot[i].name, err);
         if (!rc)
             rc = bk_bundle_put_tensor(b, bk_text_get(&name), bk_weights_get(w, i), err);
@@ -317,9 +416,12 @@ int bk_weights_load(struct bk_weights *w, const char *prefix, const struct bk_bu
 
     for (int32_t i = 0; i < w->n && !rc; i++) {
         rc = entry_name(&name, prefix, w->net->slot[i].name, err);
-        if (rc || (partial && !bk_bundle_find(b, bk_text_get(&name))))
+        if (rc || ((partial || !bk_weights_get(w, i)) && !bk_bundle_find(b, bk_text_get(&name))))
             continue;
-        rc = bk_bundle_get_tensor(b, bk_text_get(&name), bk_weights_get(w, i), err);
+        if (!bk_weights_get(w, i))
+            rc = make_slot(w, i, false, err);
+        if (!rc)
+            rc = bk_bundle_get_tensor(b, bk_text_get(&name), bk_weights_get(w, i), err);
     }
     bk_text_release(&name);
     bk_weights_changed(w);

@@ -18,7 +18,7 @@ struct training {
     struct bk_stage_job *job;
     const struct bk_trainer_iface *iface;
     void *state;
-    struct bk_bundle *previous;
+    const char *previous;       /* file of the block before; NULL: none */
     bool begun, dirty;          /* dirty: a load() failed half way */
     int64_t rate_every, epochs; /* rate_every 0: at the end alone, by another stage */
     int64_t unrated;            /* the loaded checkpoint was written before this epoch was rated; 0: none */
@@ -27,10 +27,15 @@ struct training {
 
 static int begin(struct training *t, struct bk_error *err)
 {
+    struct bk_bundle *previous = NULL;
     if (t->begun)
         t->iface->end(t->state);
     t->begun = false;
-    BK_TRY(t->iface->begin(t->state, t->job->env, t->previous, err));
+    if (t->previous)
+        BK_TRY(bk_bundle_read(t->previous, &previous, err));
+    int rc = t->iface->begin(t->state, t->job->env, previous, err);
+    bk_bundle_free(previous);
+    BK_TRY(rc);
     t->begun = true;
     t->dirty = false;
     return BK_OK;
@@ -150,14 +155,12 @@ static int write_result(struct training *t, struct bk_error *err)
 int bk__stage_train(struct bk_stage_job *job, struct bk_error *err)
 {
     const struct bk_instance *trainer = job->row->part[BK_SLOT_TRAINER];
-    const char *previous = json_string_value(json_object_get(job->spec, "previous"));
     struct training t = { .job = job, .iface = bk_instance_iface(trainer), .state = trainer->state,
+                          .previous = json_string_value(json_object_get(job->spec, "previous")),
                           .rate_every = bk_row_rate_every(job->row), .epochs = bk_row_epochs(job->row) };
     bool resumed = false;
-    int rc = previous ? bk_bundle_read(previous, &t.previous, err) : BK_OK;
+    int rc = begin(&t, err);
 
-    if (!rc)
-        rc = begin(&t, err);
     if (!rc)
         rc = bk__checkpoint_load(job->dir, load, &t, &resumed, err);
     if (!rc && t.dirty)
@@ -170,7 +173,6 @@ int bk__stage_train(struct bk_stage_job *job, struct bk_error *err)
         rc = write_result(&t, err);
     if (t.begun)
         t.iface->end(t.state);
-    bk_bundle_free(t.previous);
     if (rc)
         bk_context(err, "trainer '%s', block %d", trainer->found->plugin->name, job->env->block);
     return rc;

@@ -142,10 +142,17 @@ static void end(void *state)
     bk_classifier_release(&t->net);
 }
 
-static int load_previous(struct supervised *t, const struct bk_bundle *previous, struct bk_error *err)
+/* The prefix is run once: that finds the shape of the block's input, and takes from `previous` what it needs. */
+static int take_prefix(struct supervised *t, const struct bk_bundle *previous, struct bk_error *err)
 {
+    const struct bk_env *env = t->run.env;
     BK_TRY(bk_training_check_previous(&t->run, previous, "supervised", err));
-    return previous ? bk_weights_load(t->net.weights, "net.", previous, true, err) : BK_OK;
+    if (!env->block)
+        return BK_OK;
+    bk_weights_from(t->net.weights, "net.", previous);
+    int rc = bk_training_probe(&t->run, env->data->alone.size, run_prefix, t, err);
+    bk_weights_from(t->net.weights, "net.", NULL);
+    return rc;
 }
 
 /* The pictures of stand-alone training, normalised as those that raters will show. */
@@ -182,10 +189,9 @@ static int set_up(struct supervised *t, const struct bk_bundle *previous, struct
     const struct bk_env *env = t->run.env;
     BK_TRY(bk_classifier_init(&t->net, env->device, bk_dtype_accum(env->dtype), env->space, env->block,
                               env->data->info.n_classes, env->seed, err));
-    BK_TRY(load_previous(t, previous, err));
     BK_TRY(bk_weights_train_blocks(t->net.weights, env->block, env->block, err));
-    BK_TRY(start(t, err));
-    return env->block ? bk_training_probe(&t->run, env->data->alone.size, run_prefix, t, err) : BK_OK;
+    BK_TRY(take_prefix(t, previous, err));
+    return start(t, err);
 }
 
 static int begin(void *state, const struct bk_env *env, const struct bk_bundle *previous, struct bk_error *err)

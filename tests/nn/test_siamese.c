@@ -95,6 +95,9 @@ static void check_same(struct bk_weights *a, struct bk_weights *b)
     static double first[MAX_VALUES];
 
     for (int32_t i = 0; i < bk_weights_net(a)->n; i++) {
+        CU_ASSERT_EQUAL_FATAL(!bk_weights_get(a, i), !bk_weights_get(b, i));
+        if (!bk_weights_get(a, i))
+            continue;
         size_t n = (size_t)bk_tensor_numel(bk_weights_get(a, i)) * sizeof *first;
         memcpy(first, values(bk_weights_get(a, i)), n);
         CU_ASSERT_EQUAL(memcmp(first, values(bk_weights_get(b, i)), n), 0);
@@ -109,7 +112,14 @@ static void test_initial_values(void)
     rig_open(&b, 1);
     CU_ASSERT_PTR_NOT_EQUAL(a.s.online, a.s.target);
     check_same(a.s.online, a.s.target);
+    /* Only the block exists. */
+    for (int32_t i = 0; i < a.s.projector[0]; i++) {
+        CU_ASSERT_EQUAL(!!bk_weights_get(a.s.online, i), a.s.net.slot[i].block == 0);
+        CU_ASSERT_EQUAL(!!bk_weights_get(b.s.online, i), b.s.net.slot[i].block == 1);
+    }
     /* The backbone is the same whichever block is trained; the heads differ from block to block. */
+    BK_ASSERT_OK(bk_weights_need_block(a.s.online, 1, &err));
+    BK_ASSERT_OK(bk_weights_need_block(b.s.online, 0, &err));
     for (int32_t i = 0; i < a.s.projector[0]; i++)
         CU_ASSERT_EQUAL(value(bk_weights_get(a.s.online, i), 0), value(bk_weights_get(b.s.online, i), 0));
     CU_ASSERT_NOT_EQUAL(value(bk_weights_get(a.s.online, a.s.projector[0]), 0),

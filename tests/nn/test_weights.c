@@ -335,6 +335,53 @@ static void test_files(void)
     bk_net_release(&s.net);
 }
 
+/* Slots come when they are needed, with the values that an eager set has. */
+static void test_lazy(void)
+{
+    struct sample s;
+    sample_init(&s, false);
+    struct bk_weights *eager = set_of(&s, BK_F64), *lazy, *strict;
+    struct bk_tensor *t;
+    struct bk_bundle *b;
+    BK_ASSERT_OK(bk_weights_init(eager, 5, &err));
+    BK_ASSERT_OK(bk_weights_new_lazy(device, &s.net, BK_F64, true, 5, &lazy, &err));
+    for (int32_t i = 0; i < s.net.n; i++)
+        CU_ASSERT_PTR_NULL(bk_weights_get(lazy, i));
+    BK_ASSERT_OK(bk_weights_train(lazy, s.conv, true, &err));
+    CU_ASSERT_FALSE(bk_weights_is_trained(lazy, s.conv));
+    BK_ASSERT_OK(bk_weights_as(lazy, s.conv, BK_F64, &t, &err));
+    CU_ASSERT_TRUE(bk_weights_is_trained(lazy, s.conv));
+    CU_ASSERT_EQUAL(memcmp(values(t), values(bk_weights_get(eager, s.conv)), (size_t)bk_tensor_numel(t) * sizeof(double)), 0);
+    CU_ASSERT_PTR_NULL(bk_weights_get(lazy, s.linear));
+    /* What it has is saved; a set that does not draw has what was saved, and running statistics. */
+    BK_ASSERT_OK(bk_bundle_new(&b, &err));
+    BK_ASSERT_OK(bk_weights_save(lazy, "x.", b, &err));
+    CU_ASSERT_EQUAL(bk_bundle_count(b), 1);
+    BK_ASSERT_OK(bk_weights_new_lazy(device, &s.net, BK_F64, false, 0, &strict, &err));
+    bk_weights_from(strict, "x.", b);
+    BK_ASSERT_OK(bk_weights_as(strict, s.conv, BK_F64, &t, &err));
+    CU_ASSERT_EQUAL(value(t, 3), value(bk_weights_get(eager, s.conv), 3));
+    CU_ASSERT_EQUAL(bk_weights_as(strict, s.linear, BK_F64, &t, &err), BK_EDATA);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "not in the artefact"));
+    CU_ASSERT_PTR_NULL(bk_weights_get(strict, s.linear));
+    BK_ASSERT_OK(bk_weights_as(strict, s.norm + 3, BK_F64, &t, &err));
+    CU_ASSERT_EQUAL(value(t, 0), 1);
+    bk_weights_free(strict);
+    /* Loading makes what the bundle has; averaging and copying make the other set's. */
+    BK_ASSERT_OK(bk_weights_new_lazy(device, &s.net, BK_F64, true, 6, &strict, &err));
+    BK_ASSERT_OK(bk_weights_load(strict, "x.", b, false, &err));
+    CU_ASSERT_PTR_NOT_NULL(bk_weights_get(strict, s.conv));
+    CU_ASSERT_PTR_NULL(bk_weights_get(strict, s.linear));
+    BK_ASSERT_OK(bk_weights_as(lazy, s.linear, BK_F64, &t, &err));
+    BK_ASSERT_OK(bk_weights_copy(strict, lazy, &err));
+    CU_ASSERT_EQUAL(value(bk_weights_get(strict, s.linear), 1), value(t, 1));
+    bk_weights_free(strict);
+    bk_weights_free(lazy);
+    bk_weights_free(eager);
+    bk_bundle_free(b);
+    bk_net_release(&s.net);
+}
+
 static void test_device(void)
 {
     device = open_ref();
@@ -351,5 +398,5 @@ BK_SUITE({ "open the device", test_device }, { "initial distributions", test_dis
          { "copies in bf16", test_copies_in_bf16 }, { "gradients", test_gradients },
          { "the gradient of a copy", test_gradient_of_a_copy },
          { "moving average", test_moving_average },
-         { "moving average and copies", test_average_renews_copies }, { "files", test_files },
+         { "moving average and copies", test_average_renews_copies }, { "files", test_files }, { "lazy sets", test_lazy },
          { "close the device", test_close })

@@ -331,7 +331,7 @@ static void compare_ratings(struct bk_block_table *cpu, struct bk_block_table *r
 /* Block 0, then block 1 entered at 1/16: trained on cpu, rated on cpu and on ref. */
 static void test_ratings(void)
 {
-    static const char *const training[] = { "epochs=1", "batch=8", "accumulate=1", "hidden=8", "embed=6", "lr=1.0", "views=own", NULL };
+    static const char *const training[] = { "epochs=1", "batch=8", "accumulate=1", "hidden=8", "embed=6", "lr=0.1", "views=own", NULL };
     static const size_t n_paths[2] = { 50, 80 };
     struct bk_error err = BK_ERROR_INIT;
     struct bk_bundle *previous = NULL;

@@ -29,8 +29,14 @@ static inline void composed_weights(struct composed *t)
 {
     const struct bk_net *net = &t->s.net;
     int found = 0, wanted = 0;
+    for (int32_t b = 0; b < t->space.info.n_blocks; b++) {
+        BK_ASSERT_OK(bk_weights_need_block(t->s.online, b, &err));
+        BK_ASSERT_OK(bk_weights_need_block(t->s.target, b, &err));
+    }
     for (int32_t i = 0; i < net->n; i++) {
         const struct bk_slot *slot = &net->slot[i];
+        if (!bk_weights_get(t->s.online, i))
+            continue;
         struct bk_tensor *x[2] = { bk_weights_get(t->s.online, i), bk_weights_get(t->s.target, i) };
         float *v = bk_alloc((size_t)bk_tensor_numel(x[0]) * sizeof *v);
         for (int target = 0; target < 2; target++)
@@ -193,7 +199,7 @@ static inline void composed_slots(struct composed *t, const char *prefix, struct
         struct bk_tensor *x = bk_weights_get(set, i);
         snprintf(key, sizeof key, "%s%s", prefix, t->s.net.slot[i].name);
         if (!bk_bundle_find(t->data, key)) {
-            if (gradient && bk_tensor_is_touched(x))
+            if (gradient && x && bk_tensor_is_touched(x))
                 composed_vanishes(bk_tensor_get_grad(x));
             continue;
         }

@@ -5,6 +5,8 @@
  * Block k's output goes through the space's adapter and pooling into one linear map "classifier<k>" that all paths share:
  * Linear(C_k -> classes, bias), both U(+-1/sqrt(C_k)) as PyTorch's default.
  *
+ * Of the backbone only the block and the path in front of it exist (a lazy weight set), in memory and in the artefact.
+ *
  * Artefact of a trainer (a bundle): slots as "net.<name>"; text "method" = "supervised", integers "block", "n_classes".
  */
 #ifndef BOSSKIT_CLASSIFIER_H
@@ -24,7 +26,7 @@ struct bk_classifier {
     int32_t fc;                 /* slot of the linear map */
 };
 
-/** Description of block `block` and its weights, drawn from `seed`. */
+/** Description and the weights of block `block`, drawn from `seed`; those of earlier blocks as bk_weights_from() says. */
 BK_API int bk_classifier_init(struct bk_classifier *c, struct bk_device *device, uint32_t dtype,
                               const struct bk_space *space, int32_t block, int32_t n_classes,
                               uint64_t seed, struct bk_error *err) BK_MUST_USE;

@@ -32,6 +32,15 @@ BK_API int bk_file_read(const char *path, size_t max, char **data, size_t *nbyte
 BK_API int bk_file_write(const char *path, const void *data, size_t nbytes,
                          struct bk_error *err) BK_MUST_USE;
 
+struct bk_bytes {
+    const void *data;
+    size_t n;
+};
+
+/** The same with parts that are written one after the other. */
+BK_API int bk_file_write_parts(const char *path, const struct bk_bytes *part, size_t n_parts,
+                               struct bk_error *err) BK_MUST_USE;
+
 /** mkdir -p. */
 BK_API int bk_make_dirs(const char *path, struct bk_error *err) BK_MUST_USE;
 

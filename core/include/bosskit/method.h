@@ -88,7 +88,7 @@ struct bk_progress {
 struct bk_trainer_iface {
     uint32_t struct_size;
     uint32_t reserved;
-    /** [stage] Start block env->block. `previous` is result() of the block before, NULL for block 0. env outlives end(). */
+    /** [stage] Start block env->block. `previous` is result() of the block before, NULL for block 0, and gone when this returns. env outlives end(). */
     int (*begin)(void *state, const struct bk_env *env, const struct bk_bundle *previous,
                  struct bk_error *err);
     /** [stage] Train for about `seconds` (at least one iteration), or until done or cancelled (then BK_OK, done = 0). */

@@ -100,11 +100,23 @@ struct bk_weights;
 /** Tensors in `dtype` f32 (f64 for checks) for every slot of `net`, which must outlive the set; zeroed. */
 BK_API int bk_weights_new(struct bk_device *device, const struct bk_net *net, uint32_t dtype,
                           struct bk_weights **out, struct bk_error *err) BK_MUST_USE;
+/**
+ * As bk_weights_new() and bk_weights_init(), but a slot gets its tensor only when a network runs through it, when its block is needed
+ * (bk_weights_need_block()) or when it is loaded. Until then bk_weights_get() gives NULL for it and the other calls pass
+ * it over: the weights of a whole supernet need not exist while one block is trained. Its value is that of bk_weights_from(), else the initial
+ * one if `draws`, else BK_EDATA (running statistics always have initial values).
+ */
+BK_API int bk_weights_new_lazy(struct bk_device *device, const struct bk_net *net, uint32_t dtype, bool draws, uint64_t seed,
+                               struct bk_weights **out, struct bk_error *err) BK_MUST_USE;
+/** Lazy sets: from now on a slot's first value is "<prefix><slot name>" of `b` where it has that. Both are borrowed until the next call; NULL: none. */
+BK_API void bk_weights_from(struct bk_weights *w, const char *prefix, const struct bk_bundle *b);
+/** Lazy sets: make all slots of `block`. */
+BK_API int bk_weights_need_block(struct bk_weights *w, int32_t block, struct bk_error *err) BK_MUST_USE;
 BK_API void bk_weights_free(struct bk_weights *w);
 BK_API const struct bk_net *bk_weights_net(const struct bk_weights *w);
 /** Draw initial values of every slot. */
 BK_API int bk_weights_init(struct bk_weights *w, uint64_t seed, struct bk_error *err) BK_MUST_USE;
-/** The master tensor of a slot; borrowed. */
+/** The master tensor of a slot; borrowed. NULL: a lazy set has not needed it yet. */
 BK_API struct bk_tensor *bk_weights_get(struct bk_weights *w, int32_t slot);
 /** The slot in the type of the activations (a cached copy, remade after bk_weights_changed()); its gradient goes to the master. */
 BK_API int bk_weights_as(struct bk_weights *w, int32_t slot, uint32_t dtype,
@@ -120,14 +132,17 @@ BK_API int bk_weights_train_blocks(struct bk_weights *w, int32_t first, int32_t 
 BK_API bool bk_weights_is_trained(const struct bk_weights *w, int32_t slot);
 /** Zero the gradients that were touched. */
 BK_API int bk_weights_zero_grad(struct bk_weights *w, struct bk_error *err) BK_MUST_USE;
-/** Copy all slots, buffers included. The sets share one description. */
+/** Copy all slots that `src` has, buffers included. The sets share one description. */
 BK_API int bk_weights_copy(struct bk_weights *dst, struct bk_weights *src,
                            struct bk_error *err) BK_MUST_USE;
 /** target := m target + (1 - m) online for parameters in `part` (0 = all) of blocks first..last (-1 = no block); buffers stay. */
 BK_API int bk_weights_ema(struct bk_weights *target, struct bk_weights *online, double m,
                           uint32_t part, int32_t first, int32_t last,
                           struct bk_error *err) BK_MUST_USE;
-/** Save or fill every slot as "<prefix><slot name>". `bk_weights_load` leaves slots absent from the bundle as they are when `partial`. */
+/**
+ * Save or fill every slot as "<prefix><slot name>". `bk_weights_load` leaves slots absent from the bundle as they are when `partial`, and makes those that
+ * a lazy set lacks and the bundle has.
+ */
 BK_API int bk_weights_save(struct bk_weights *w, const char *prefix, struct bk_bundle *b,
                            struct bk_error *err) BK_MUST_USE;
 BK_API int bk_weights_load(struct bk_weights *w, const char *prefix, const struct bk_bundle *b,

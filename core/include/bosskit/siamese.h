@@ -7,6 +7,9 @@
  *   predictor  Linear(out -> hidden, bias) - BN1d - ReLU - Linear(hidden -> out, bias); weights N(0, 0.01^2), bias 0
  * hidden = 4096 and out = 256 in the paper. Block k owns projector k and predictor k.
  *
+ * Of the backbone only the block and the path in front of it exist (lazy weight sets): in memory, and in the artefact of a
+ * trainer. The next block and raters of this one need no more.
+ *
  * Artefact of a trainer (a bundle): slots as "online.<name>" and "target.<name>"; text "method" =
  * "siamese", integers "block", "hidden", "out".
  */
@@ -28,7 +31,7 @@ struct bk_siamese {
     int32_t projector[3], predictor[3]; /* slots: first linear, norm, second linear */
 };
 
-/** Build the description of block `block` and both weight sets; values are drawn from `seed`, target = online. */
+/** Build the description of block `block` and both weight sets, with the slots of that block; values are drawn from `seed`, target = online. */
 BK_API int bk_siamese_init(struct bk_siamese *s, struct bk_device *device, uint32_t dtype,
                            const struct bk_space *space, int32_t block, int32_t hidden,
                            int32_t out, uint64_t seed, struct bk_error *err) BK_MUST_USE;
@@ -38,6 +41,11 @@ BK_API void bk_siamese_release(struct bk_siamese *s);
 BK_API int bk_siamese_open(struct bk_siamese *s, struct bk_device *device, uint32_t dtype,
                            const struct bk_space *space, int32_t block,
                            const struct bk_bundle *trained, struct bk_error *err) BK_MUST_USE;
+/**
+ * Earlier blocks, which do not exist yet, take their values from the artefact of the block before from now on; NULL: no more.
+ * Run the prefix once in between: what it does not touch is not needed.
+ */
+BK_API void bk_siamese_from(struct bk_siamese *s, const struct bk_bundle *previous);
 BK_API int bk_siamese_save(struct bk_siamese *s, struct bk_bundle *out,
                            struct bk_error *err) BK_MUST_USE;
 

@@ -44,8 +44,9 @@ static inline struct bk_forward batch_forward(const struct bootstrap *t, struct 
                                 .norm_eps = 1e-5 };
 }
 
-/* bootstrap_step.c: gradients of one iteration are added up, no update; and the target's input of the block. */
+/* bootstrap_step.c: gradients of one iteration are added up, no update; and each network's input of the block. */
 int bootstrap_iteration(void *state, const struct bk_batch *batch, struct bk_error *err);
+int bootstrap_online_input(void *state, struct bk_tensor *images, struct bk_tensor **x, struct bk_error *err);
 int bootstrap_target_input(void *state, struct bk_tensor *images, struct bk_tensor **x, struct bk_error *err);
 
 #endif

@@ -53,7 +53,7 @@ static struct bk_tensor *image_of(const struct iteration *it, int32_t p, int v)
     return it->t->views == VIEWS_OWN ? it->image[v * it->t->n_paths + p] : it->image[v];
 }
 
-static int run_online(void *state, struct bk_tensor *images, struct bk_tensor **x, struct bk_error *err)
+int bootstrap_online_input(void *state, struct bk_tensor *images, struct bk_tensor **x, struct bk_error *err)
 {
     struct bootstrap *t = state;
     struct bk_forward f = batch_forward(t, t->net.online);
@@ -71,7 +71,7 @@ int bootstrap_target_input(void *state, struct bk_tensor *images, struct bk_tens
 static int run_prefix(struct iteration *it, struct bk_weights *w, struct bk_tensor *image, struct bk_tensor *feature)
 {
     struct bootstrap *t = it->t;
-    bk_training_input_fn input = w == t->net.online ? run_online : bootstrap_target_input;
+    bk_training_input_fn input = w == t->net.online ? bootstrap_online_input : bootstrap_target_input;
     return bk_training_run_input(&t->run, input, t, image, feature, it->err);
 }
 
@@ -93,7 +93,7 @@ static int block_input(struct iteration *it, struct bk_weights *w, int32_t p, in
         return BK_OK;
     }
     if (w == t->net.online && t->prefix_grad == PREFIX_TRAINABLE)
-        return run_online(t, image_of(it, p, v), x, it->err);
+        return bootstrap_online_input(t, image_of(it, p, v), x, it->err);
     *x = it->feature[t->views == VIEWS_OWN ? 0 : v];
     return t->views == VIEWS_OWN ? run_prefix(it, w, image_of(it, p, v), *x) : BK_OK;
 }

@@ -106,13 +106,19 @@ static int choose_views(const struct bootstrap *t, struct bk_loader_config *c, s
     return BK_OK;
 }
 
-static int load_previous(struct bootstrap *t, const struct bk_bundle *previous, struct bk_error *err)
+/* Both prefixes are run once: that finds the shape of the block's input, and takes from `previous` what they need. */
+static int take_prefix(struct bootstrap *t, const struct bk_bundle *previous, struct bk_error *err)
 {
+    const struct bk_env *env = t->run.env;
     BK_TRY(bk_training_check_previous(&t->run, previous, "siamese", err));
-    if (!previous)
+    if (!env->block)
         return BK_OK;
-    BK_TRY(bk_weights_load(t->net.online, "online.", previous, true, err));
-    return bk_weights_load(t->net.target, "target.", previous, true, err);
+    bk_siamese_from(&t->net, previous);
+    int rc = bk_training_probe(&t->run, env->data->view1.size, bootstrap_target_input, t, err);
+    if (!rc)
+        rc = bk_training_probe(&t->run, env->data->view1.size, bootstrap_online_input, t, err);
+    bk_siamese_from(&t->net, NULL);
+    return rc;
 }
 
 static int start(struct bootstrap *t, struct bk_error *err)
@@ -139,10 +145,9 @@ static int set_up(struct bootstrap *t, const struct bk_bundle *previous, struct 
     BK_TRY(bk_training_paths(&t->run, 0, t->paths, path, &t->n_paths, err));
     BK_TRY(bk_siamese_init(&t->net, env->device, bk_dtype_accum(env->dtype), env->space, env->block,
                            (int32_t)t->hidden, (int32_t)t->embed, env->seed, err));
-    BK_TRY(load_previous(t, previous, err));
     BK_TRY(bk_weights_train_blocks(t->net.online, first_trained_block(t), env->block, err));
-    BK_TRY(start(t, err));
-    return env->block ? bk_training_probe(&t->run, env->data->view1.size, bootstrap_target_input, t, err) : BK_OK;
+    BK_TRY(take_prefix(t, previous, err));
+    return start(t, err);
 }
 
 static int begin(void *state, const struct bk_env *env, const struct bk_bundle *previous, struct bk_error *err)
