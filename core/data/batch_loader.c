@@ -6,7 +6,8 @@
  * puts it up for work; workers take chunks of a few images, always of the earliest
  * unfinished slot, and only fill in pixels; who finishes the last one mixes the batch. Since each view is a function of (seed,
  * epoch, image, view), batches do not depend on the number of workers; errors do not
- * either: the one of the first image wins.
+ * either: the one of the first image wins. Where a device makes the pixels, workers only
+ * decide views and bring the images into memory.
  *
  * Not here: which images a split has (datasets), what a view looks like (augment.c).
  */
@@ -32,7 +33,8 @@ struct slot {
     int32_t bad;        /* position of the first image that failed, INT32_MAX: none */
     struct bk_error error;
     float *view[BK_MAX_VIEWS];
-    float *target;      /* NULL without mixing */
+    struct bk_view_plan *plan[BK_MAX_VIEWS]; /* instead of `view` */
+    float *target;                           /* NULL without mixing */
     int32_t *label;
     uint32_t *image;
     uint32_t *copy; /* which repetition of the image */
@@ -63,6 +65,31 @@ struct bk_loader {
 
 /* ---- pixels ---------------------------------------------------------------------- */
 
+/* Pages of the window come from the cache file now, not when somebody packs them. */
+static void touch(const struct bk_view_plan *p)
+{
+    const size_t line = (size_t)p->image.width * 3, end = (size_t)(p->y + p->height) * line;
+    const volatile uint8_t *rgb = p->image.rgb;
+    for (size_t at = (size_t)p->y * line; at < end; at += 4096)
+        (void)rgb[at];
+}
+
+static int make_view(struct bk_loader *l, struct bk__scratch *s, struct slot *slot,
+                     int32_t i, int32_t v, const struct bk_image *image, uint32_t epoch,
+                     struct bk_error *err)
+{
+    const struct bk_loader_config *c = &l->config;
+    const struct bk_augment *a = &c->view[v];
+    size_t side = (size_t)a->size;
+    uint32_t number = slot->image[i], view = (uint32_t)v + BK_MAX_VIEWS * slot->copy[i];
+    if (!slot->plan[v])
+        return bk__augment_run(s, a, image, c->seed, epoch, number, view,
+                               slot->view[v] + (size_t)i * side * side * 3, err);
+    BK_TRY(bk__view_decide(a, image, c->seed, epoch, number, view, &slot->plan[v][i], err));
+    touch(&slot->plan[v][i]);
+    return BK_OK;
+}
+
 static int make_image(struct bk_loader *l, struct bk__scratch *s, struct slot *slot,
                       int32_t i, struct bk_error *err)
 {
@@ -73,11 +100,7 @@ static int make_image(struct bk_loader *l, struct bk__scratch *s, struct slot *s
 
     bk_images_get(l->split.images, l->split.index[number], &image);
     for (int32_t v = 0; v < c->n_views; v++) {
-        size_t side = (size_t)c->view[v].size;
-        float *out = slot->view[v] + (size_t)i * side * side * 3;
-        uint32_t view = (uint32_t)v + BK_MAX_VIEWS * slot->copy[i];
-        int rc = bk__augment_run(s, &c->view[v], &image, c->seed, epoch, number, view,
-                                 out, err);
+        int rc = make_view(l, s, slot, i, v, &image, epoch, err);
         if (rc) {
             bk_context(err, "image %u of the split, view %d", (unsigned)number, v);
             return rc;
@@ -282,12 +305,19 @@ static int check_config(const struct bk_loader_config *c, struct bk_error *err)
     return BK_OK;
 }
 
+/* Of view v of one image in a slot. */
+static size_t view_bytes(const struct bk_loader_config *c, int32_t v)
+{
+    size_t side = (size_t)c->view[v].size;
+    return c->plan_only ? sizeof(struct bk_view_plan) : side * side * 3 * sizeof(float);
+}
+
 static size_t slot_bytes(const struct bk_loader_config *c)
 {
-    size_t floats = 0;
+    size_t nbytes = 0;
     for (int32_t v = 0; v < c->n_views; v++)
-        floats += (size_t)c->view[v].size * (size_t)c->view[v].size * 3;
-    return floats * sizeof(float) * (size_t)c->batch;
+        nbytes += view_bytes(c, v) * (size_t)c->batch;
+    return nbytes;
 }
 
 static int make_slot(const struct bk_loader_config *c, struct slot *s,
@@ -303,9 +333,12 @@ static int make_slot(const struct bk_loader_config *c, struct slot *s,
         ok = s->target != NULL;
     }
     for (int32_t v = 0; ok && v < c->n_views; v++) {
-        size_t side = (size_t)c->view[v].size;
-        s->view[v] = bk_alloc_aligned(batch * side * side * 3 * sizeof(float));
-        ok = s->view[v] != NULL;
+        void *room = bk_alloc_aligned(batch * view_bytes(c, v));
+        if (c->plan_only)
+            s->plan[v] = room;
+        else
+            s->view[v] = room;
+        ok = room != NULL;
     }
     return ok ? BK_OK
               : bk_fail(err, BK_ENOMEM,
@@ -361,6 +394,7 @@ int bk_loader_new(const struct bk_loader_config *config, struct bk_loader **out,
     if (!l)
         return bk_fail(err, BK_ENOMEM, "loader: out of memory");
     l->config = *config;
+    l->config.plan_only = config->plan_only && !config->mix.n_classes;
     l->split = *config->split;
     l->config.split = &l->split;
     l->n_images = l->split.n;
@@ -408,8 +442,10 @@ void bk_loader_free(struct bk_loader *l)
         bk_free(l->slot[i].image);
         bk_free(l->slot[i].copy);
         bk_free(l->slot[i].target);
-        for (int32_t v = 0; v < BK_MAX_VIEWS; v++)
+        for (int32_t v = 0; v < BK_MAX_VIEWS; v++) {
             bk_free_aligned(l->slot[i].view[v]);
+            bk_free_aligned(l->slot[i].plan[v]);
+        }
     }
     bk__scratch_release(&l->scratch);
     bk_free(l->order);
@@ -466,8 +502,10 @@ static void lend(const struct bk_loader *l, const struct slot *s, struct bk_batc
                               .label = s->label,
                               .image = s->image,
                               .target = s->target };
-    for (int32_t v = 0; v < l->config.n_views; v++)
+    for (int32_t v = 0; v < l->config.n_views; v++) {
         out->view[v] = s->view[v];
+        out->plan[v] = s->plan[v];
+    }
 }
 
 /* Finish the head slot: by the workers, or here when there are none. */

@@ -5,6 +5,7 @@
  * error sentence. Kernels are not here: `ref` is in ops/, everything else is a plugin.
  */
 #include "device/device.h"
+#include <bosskit/view.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -217,4 +218,35 @@ int bk_device_run(struct bk_device *device, uint32_t kernel, const struct bk_ker
     if (rc)
         add_context(kernel, args, err);
     return rc;
+}
+
+/* ---- views --------------------------------------------------------------------------------------- */
+
+bool bk_device_makes_views(const struct bk_device *device)
+{
+    return BK_HAS(device->backend, make_views) && device->backend->make_views;
+}
+
+static int check_views(const struct bk_view_plan *plan, int32_t n, const struct bk_tensor *out, struct bk_error *err)
+{
+    char text[96];
+    if (out->dtype != BK_F32 && out->dtype != BK_BF16)
+        return bk_fail(err, BK_EINVAL, "views are f32 or bf16, not %s", bk_dtype_name(out->dtype));
+    for (int32_t i = 0; i < n; i++)
+        if (out->rank != 4 || out->dim[0] != n || out->dim[1] != plan[i].size || out->dim[2] != plan[i].size ||
+            out->dim[3] != 3)
+            return bk_fail(err, BK_ESHAPE, "view %d of %d with %d pixels a side does not fit %s", (int)i, (int)n,
+                           (int)plan[i].size, bk_tensor_describe(out, text));
+    return BK_OK;
+}
+
+int bk_device_make_views(struct bk_device *device, const struct bk_view_plan *plan, int32_t n, struct bk_tensor *out,
+                         struct bk_error *err)
+{
+    if (!bk_device_makes_views(device))
+        return bk_fail(err, BK_ENOTSUP, "the backend makes no views of images");
+    BK_TRY(check_views(plan, n, out, err));
+    if (device->dry || n < 1)
+        return BK_OK;
+    return note_refusal(device, device->backend->make_views(device->state, plan, n, out, err));
 }

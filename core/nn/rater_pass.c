@@ -4,6 +4,7 @@
  * Not here: augmentation and loading (data/), walking paths (traverse.c), losses.
  */
 #include "autograd/step_memory.h"
+#include <bosskit/backend.h>
 #include <bosskit/traverse.h>
 
 int bk_batch_view(struct bk_tape *tape, uint32_t dtype, const struct bk_batch *batch, int32_t view, int32_t side,
@@ -11,6 +12,8 @@ int bk_batch_view(struct bk_tape *tape, uint32_t dtype, const struct bk_batch *b
 {
     int64_t dim[4] = { batch->n, side, side, 3 };
     BK_TRY(bk_tape_tensor(tape, dtype, 4, dim, out, err));
+    if (batch->plan[view])
+        return bk_device_make_views((*out)->device, batch->plan[view], batch->n, *out, err);
     return bk_tensor_write_f32(*out, batch->view[view], err);
 }
 
@@ -31,7 +34,8 @@ static int open_loader(const struct bk_pass *p, struct bk_loader **out, struct b
                                   .shuffle = p->shuffle,
                                   .fixed_views = true,
                                   .threads = p->env->data->threads,
-                                  .limit = p->limit };
+                                  .limit = p->limit,
+                                  .plan_only = p->env->data->plan_only };
     if (p->n_views == 2 && p->view[0].size != p->view[1].size)
         return bk_fail(err, BK_EINVAL, "views of %d and %d pixels cannot be compared", (int)p->view[0].size,
                        (int)p->view[1].size);

@@ -41,6 +41,7 @@ static int open_loader(struct bk_training *t, const struct bk_loader_config *con
     c.seed = t->env->seed;
     c.shuffle = true;
     c.threads = t->env->data->threads;
+    c.plan_only = t->env->data->plan_only;
     for (int32_t v = 1; v < c.n_views; v++)
         if (c.view[v].size != c.view[0].size)
             return bk_fail(err, BK_EINVAL, "views of %d and %d pixels cannot be compared", (int)c.view[0].size,

@@ -91,9 +91,12 @@ struct bk_published {
     const char *source;
 };
 
+enum bk_augment_on { BK_AUGMENT_ON_HOST = 1, BK_AUGMENT_ON_DEVICE };
+
 struct bk_data_options {
     int32_t augment;
     int64_t loader_threads;
+    int32_t augment_on;         /* enum bk_augment_on */
 };
 
 struct bk_rater_options {

@@ -160,6 +160,8 @@ static int add_data(json_t *id, const struct bk_plan_row *row, const char *a, co
                           bk__json_options(bk__data_table, &row->row->data), "classes", (int)info->n_classes, "size",
                           (int)info->size, "mean", json_reals(info->mean, 3), "std", json_reals(info->std, 3),
                           "alone_mean", json_reals(info->alone_mean, 3), "alone_std", json_reals(info->alone_std, 3));
+    if (d && row->row->data.augment_on == BK_AUGMENT_ON_DEVICE)     /* the host's to the bit, but for noise */
+        json_object_set_new(d, "augment_on", json_string("device"));
     return !d || json_object_set_new(id, "data", d) ? out_of_memory(err) : BK_OK;
 }
 

@@ -15,6 +15,9 @@ static const struct bk_choice augments[] = {
     { "cifar", BK_AUGMENT_CIFAR }, { "imagenet", BK_AUGMENT_IMAGENET }, { "byol", BK_AUGMENT_BYOL },
     { "none", BK_AUGMENT_NONE }, { NULL, 0 } };
 
+static const struct bk_choice augment_places[] = {
+    { "host", BK_AUGMENT_ON_HOST }, { "device", BK_AUGMENT_ON_DEVICE }, { NULL, 0 } };
+
 const struct bk_opt bk__top_table[] = {
     BK_TEXT ("name",         struct bk_top_options, name,         NULL, "name of the run directory; default: the file's name"),
     BK_TEXT ("title",        struct bk_top_options, title,        "",   "heading of the report"),
@@ -75,6 +78,8 @@ const struct bk_opt bk__published_table[] = {
 const struct bk_opt bk__data_table[] = {
     BK_ENUM ("augment",        struct bk_data_options, augment,        BK_AUGMENT_CIFAR, augments, "named pipelines of training, rating and stand-alone views"),
     BK_INT_F("loader_threads", struct bk_data_options, loader_threads, 1, 0, 256, "threads", "workers that make views; 0: none", BK_OPT_NOKEY),
+    { "augment_on", BK_OPT_ENUM, BK_FIELD(struct bk_data_options, augment_on, int32_t), BK_OPT_NOKEY, BK_AUGMENT_ON_HOST, 0, 0, 0, NULL,
+      augment_places, "", "where the pixels of views are made; device: on the backend's where it can, from the same draws" },
     BK_OPT_END
 };
 
@@ -106,7 +111,7 @@ const uint32_t bk__slot_kind[BK_N_SLOTS] = { BK_KIND_BACKEND, BK_KIND_SPACE, BK_
                                              BK_KIND_SAMPLER, BK_KIND_RATER, BK_KIND_SEARCHER };
 const char *const bk__top_sections[] = { "backend", "space", "data", "trainer", "sampler", "rater", "searcher", "truth",
                                          "retrain", "report", "baselines", "architectures", "profile", "profiles", "grid", NULL };
-const char *const bk__data_keys[] = { "augment", "loader_threads", NULL };
+const char *const bk__data_keys[] = { "augment", "loader_threads", "augment_on", NULL };
 const char *const bk__trainer_keys[] = { "rate_every", "prefix", NULL };
 const char *const bk__rater_keys[] = { "block_weights", "offset", "round_decimals", NULL };
 /* clang-format on */

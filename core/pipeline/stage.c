@@ -104,6 +104,16 @@ static int read_prefix(struct bk_stage_job *job, struct bk_error *err)
     return BK_OK;
 }
 
+/** data.augment_on = "device" is a wish: a backend that makes no views leaves them to the host, from the same draws. */
+static void choose_augment_place(struct bk_stage_job *job)
+{
+    if (job->row->data.augment_on != BK_AUGMENT_ON_DEVICE)
+        return;
+    job->data.data.plan_only = bk_device_makes_views(job->env->device);
+    if (!job->data.data.plan_only)
+        bk_log(BK_LOG_INFO, "data.augment_on: the backend makes no views, so the host does");
+}
+
 static int open_env(struct bk_stage_job *job, struct bk_error *err)
 {
     struct bk_env *env = job->env;
@@ -127,6 +137,7 @@ static int open_env(struct bk_stage_job *job, struct bk_error *err)
                                    (uint32_t)int_of(job->spec, "determinism"), int_of(job->spec, "threads"),
                                    &job->device, err));
         env->device = job->device.device;
+        choose_augment_place(job);
     }
     if (sampler) {
         job->sampler.iface = bk_instance_iface(sampler);

@@ -33,6 +33,7 @@ int bk__alone_loader(const struct bk__alone *a, const struct bk_split *split, co
     c->shuffle = train;
     c->fixed_views = !train;
     c->threads = a->job->data.data.threads;
+    c->plan_only = a->job->data.data.plan_only;
     if (train)
         bk__recipe_loader(a->recipe, a->n_classes, c);
     int rc = bk_loader_new(c, out, err);
@@ -126,13 +127,11 @@ int bk__alone_forward(struct bk__alone *a, struct bk_weights *weights, const str
                             .norm_mode = train ? BK_NORM_BATCH : BK_NORM_RUNNING,
                             .norm_momentum = train ? a->recipe->norm_momentum : 0, .norm_eps = a->recipe->norm_eps,
                             .seed = a->seed, .step = draw, .training = train };
-    const int64_t dim[4] = { b->n, size, size, 3 };
     struct bk_tensor *x;
 
     bk_tape_reset(a->tape);
     (void)bk_tape_set_recording(a->tape, train);
-    BK_TRY(bk_tape_tensor(a->tape, a->job->env->dtype, 4, dim, &x, err));
-    BK_TRY(bk_tensor_write_f32(x, b->view[0], err));
+    BK_TRY(bk_batch_view(a->tape, a->job->env->dtype, b, 0, size, &x, err));
     return space->iface->alone_run(space->state, &f, &a->arch, a->n_classes, x, logits, err);
 }
 

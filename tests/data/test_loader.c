@@ -2,8 +2,10 @@
  * Views and batches: distributions of the random choices, independence of the number of
  * threads, resuming, order.
  */
+#include "data/augment.h"
 #include "unit.h"
 
+#include <bosskit/backend.h>
 #include <bosskit/dataset.h>
 #include <bosskit/file.h>
 #include <bosskit/random.h>
@@ -237,6 +239,65 @@ static void test_fixed_views(void)
     bk_images_close(images);
 }
 
+/* Plans instead of views: carried out they are the views of a loader that makes them, and every other thing is alike. A
+ * backend that makes none refuses them. */
+static void test_plans(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_images *images = make_images(-1);
+    struct bk_split split;
+    uint32_t index[N_IMAGES];
+    struct bk_loader_config c = config_for(images, &split, index);
+    struct bk__scratch scratch = { 0 };
+    struct bk_loader *views, *plans;
+    struct bk_batch v, p;
+    float got[20 * 20 * 3];
+    for (c.threads = 0; c.threads < 5; c.threads += 2) {
+        c.plan_only = false;
+        BK_ASSERT_OK(bk_loader_new(&c, &views, &err));
+        c.plan_only = true;
+        BK_ASSERT_OK(bk_loader_new(&c, &plans, &err));
+        for (int k = 0; k < 12; k++) {
+            BK_ASSERT_OK(bk_loader_next(views, &v, &err));
+            BK_ASSERT_OK(bk_loader_next(plans, &p, &err));
+            CU_ASSERT(p.n == v.n && !memcmp(p.label, v.label, (size_t)v.n * 4));
+            for (int i = 0; i < 2 * v.n; i++) {
+                int w = i % 2;
+                size_t n = (size_t)c.view[w].size * (size_t)c.view[w].size * 3;
+                CU_ASSERT(!p.view[w] && !v.plan[w]);
+                BK_ASSERT_OK(bk__view_make(&scratch, &p.plan[w][i / 2], got, &err));
+                CU_ASSERT_EQUAL(memcmp(got, v.view[w] + (size_t)(i / 2) * n, n * 4), 0);
+            }
+        }
+        bk_loader_free(views);
+        bk_loader_free(plans);
+    }
+    c.n_views = 1;
+    c.mix.n_classes = 5;
+    BK_ASSERT_OK(bk_loader_new(&c, &plans, &err));
+    BK_ASSERT_OK(bk_loader_next(plans, &p, &err));
+    CU_ASSERT(p.view[0] && !p.plan[0]); /* mixed images are the host's */
+    bk_loader_free(plans);
+    bk__scratch_release(&scratch);
+    bk_images_close(images);
+}
+
+/* A device without `make_views`, and what does not suit a plan. */
+static void test_plan_refused(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_view_plan plan = { .size = 4 };
+    const int64_t dim[4] = { 1, 4, 4, 3 };
+    struct bk_device *ref;
+    struct bk_tensor *t;
+    BK_ASSERT_OK(bk_device_open(&bk_ref_backend, NULL, 0, BK_REFERENCE, 1, &ref, &err));
+    BK_ASSERT_OK(bk_tensor_new(ref, BK_F32, 4, dim, &t, &err));
+    CU_ASSERT(!bk_device_makes_views(ref));
+    CU_ASSERT_EQUAL(bk_device_make_views(ref, &plan, 1, t, &err), BK_ENOTSUP);
+    bk_tensor_free(t);
+    bk_device_close(ref);
+}
+
 /* One image is too small for the pipeline: the same sentence for any number of threads,
  * and seek() gets past it. */
 static void test_failing_image(void)
@@ -383,6 +444,7 @@ static void test_color_choices(void)
 }
 
 BK_SUITE({ "same for any threads", test_threads }, { "seek", test_seek },
-         { "order", test_order }, { "fixed views", test_fixed_views },
+         { "order", test_order }, { "fixed views", test_fixed_views }, { "plans", test_plans },
+         { "plans are refused", test_plan_refused },
          { "failing image", test_failing_image }, { "free early", test_free_early },
          { "crop and flip", test_choices }, { "colour choices", test_color_choices })

@@ -36,6 +36,7 @@ static void test_mistakes(void)
         { "truth.n=3.5", "where an integer is wanted", 3 },
         { "seed=-1", "legal: 0..", 3 },
         { "data.augment=imagnet", "imagenet", 3 },
+        { "data.augment_on=gpu", "host | device", 3 },
         { "baselines=[\"parms\"]", "parms", 4 },
         { "rater.plugin=distill_loss", "takes supernets of kind 'distill', trainer 'ensemble_bootstrap' makes 'siamese'", 3 },
         { "rater.plugin=supervised_acc", "takes supernets of kind 'supervised'", 3 },
@@ -116,6 +117,15 @@ static void test_cache(void)
     /* what cannot change a result is in no key */
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "tiny.cfg", "data.loader_threads=2", "checkpoint_s=7"), 0);
     CU_ASSERT(bk_said(&s, "0 made in"));
+    /* views made by a device are other stages; a backend that makes none leaves them to the host */
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "tiny.cfg", "data.augment_on=device"), 0);
+    plan = bk_scratch_read(&s, "stdout.txt");
+    CU_ASSERT_PTR_NULL(strstr(plan, "HIT     train"));
+    bk_free(plan);
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "tiny.cfg", "data.augment_on=device"), 0);
+    second = bk_scratch_read(&s, "stdout.txt");
+    CU_ASSERT_STRING_EQUAL(first, second);
+    bk_free(second);
     bk_free(first);
     bk_free(again);
     bk_free(after);

@@ -43,6 +43,8 @@ struct bk_kernel_args {
 
 enum bk_determinism { BK_FAST = 1, BK_REPEATABLE = 2, BK_REFERENCE = 3 };
 
+struct bk_view_plan;            /* <bosskit/view.h> */
+
 struct bk_backend_info {
     uint32_t struct_size;
     uint32_t host_memory;       /* 1: bk_tensor.data may be read by the host */
@@ -79,6 +81,12 @@ struct bk_backend_iface {
     int (*synchronize)(void *state, struct bk_error *err);
     /** Bytes that alloc could still give, and those of the whole device; may be NULL. */
     int (*memory)(void *state, size_t *available, size_t *total, struct bk_error *err);
+    /**
+     * Make n >= 1 views of images from their plans: out [n,size,size,3] in f32 or bf16, the values of bk_augment_apply() (f32
+     * rounded to bf16). Plans and pixels are the caller's again when it returns. NULL: the host makes views.
+     */
+    int (*make_views)(void *state, const struct bk_view_plan *plan, int32_t n,
+                      struct bk_tensor *out, struct bk_error *err);
 };
 
 /** The reference backend built into the core: loops a student can check, f32, bf16 and f64. */
@@ -99,6 +107,14 @@ BK_API int bk_device_synchronize(struct bk_device *device, struct bk_error *err)
 BK_API int bk_device_alloc(struct bk_device *device, size_t nbytes, void **out,
                            struct bk_error *err) BK_MUST_USE;
 BK_API void bk_device_dealloc(struct bk_device *device, void *p, size_t nbytes);
+/** Does the backend make views? */
+BK_API bool bk_device_makes_views(const struct bk_device *device);
+/**
+ * The views of n plans of one size on the device, for those who have plans: bk_batch_view() is for everybody else.
+ * Errors: BK_ESHAPE, BK_EINVAL for a tensor that does not suit them; BK_ENOTSUP when the backend makes none
+ */
+BK_API int bk_device_make_views(struct bk_device *device, const struct bk_view_plan *plan, int32_t n,
+                                struct bk_tensor *out, struct bk_error *err) BK_MUST_USE;
 /** Run one kernel; error text gets the kernel's name and shapes as context. */
 BK_API int bk_device_run(struct bk_device *device, uint32_t kernel,
                          const struct bk_kernel_args *args, struct bk_error *err) BK_MUST_USE;

@@ -17,6 +17,8 @@ extern "C" {
 
 /* ---- image cache ------------------------------------------------------------------------------- */
 
+struct bk_view_plan;            /* <bosskit/view.h> */
+
 /** A memory-mapped file of decoded images: 8-bit RGB, each of its own size, with a label. */
 struct bk_images;
 
@@ -222,15 +224,21 @@ struct bk_loader_config {
      */
     int32_t interleave;
     struct bk_mix mix;
+    /**
+     * Decide views only and leave their pixels to a device (bk_batch_view() has them made): for a device that makes views.
+     * Where images are mixed, the host makes them all the same.
+     */
+    bool plan_only;
 };
 
 struct bk_batch {
     int32_t n;                          /* images */
     int32_t epoch, index, n_batches;    /* position; n_batches an epoch */
-    const float *view[BK_MAX_VIEWS];    /* [n][size][size][3], normalised */
+    const float *view[BK_MAX_VIEWS];    /* [n][size][size][3], normalised; NULL where there is a plan */
     const int32_t *label;               /* [n] */
     const uint32_t *image;              /* [n] numbers within the split */
     const float *target;                /* [n][mix.n_classes], NULL without mix.n_classes */
+    const struct bk_view_plan *plan[BK_MAX_VIEWS];      /* [n], of views whose pixels nobody has made yet */
 };
 
 struct bk_loader;

@@ -49,6 +49,7 @@ struct bk_data {
     struct bk_augment plain;            /* evaluation transform */
     struct bk_augment alone;            /* training transform of stand-alone networks */
     int32_t threads;                    /* loader workers */
+    bool plan_only;                     /* the device makes views: for bk_loader_config */
 };
 
 struct bk_env {
@@ -67,7 +68,7 @@ struct bk_env {
 
 /* ---- batches on a device ---------------------------------------------------------------------------- */
 
-/** One view of a batch on the tape: [n,side,side,3] in `dtype`. */
+/** One view of a batch on the tape: [n,side,side,3] in `dtype`, uploaded or, where the batch has a plan, made on the device. */
 BK_API int bk_batch_view(struct bk_tape *tape, uint32_t dtype, const struct bk_batch *batch,
                          int32_t view, int32_t side, struct bk_tensor **out,
                          struct bk_error *err) BK_MUST_USE;

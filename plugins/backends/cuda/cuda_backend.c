@@ -3,7 +3,7 @@
  *
  * This file has the descriptor, what makes the backend unavailable, opening and closing, and the table of kernels; see
  * cuda_state.h for how a kernel is built. Without a driver, a GPU or cuDNN the plugin loads all the same (the runtime is
- * linked statically, the vendors' libraries are opened by probe), and the reason is one sentence. One stream per open
+ * linked statically, the vendors' libraries are opened by probe), and the reason is one sentence. One stream computes per open
  * device; an instance drives one device, several instances may drive several. f64 belongs to `ref`.
  */
 #include "cuda_state.h"
@@ -138,6 +138,7 @@ static void close_device(void *state)
         cudaStreamSynchronize(cuda->stream);
     cuda_dnn_close(cuda);
     cuda_blas_close(cuda);
+    cuda_views_close(cuda);
     cuda_memory_close(cuda);
     if (cuda->stream)
         cudaStreamDestroy(cuda->stream);
@@ -292,6 +293,12 @@ static int run(void *state, uint32_t kernel, const struct bk_kernel_args *args, 
     return kernels[kernel](state, args, err);
 }
 
+static int make_views(void *state, const struct bk_view_plan *plan, int32_t n, struct bk_tensor *out, struct bk_error *err)
+{
+    BK_TRY(enter(state, err));
+    return cuda_make_views(state, plan, n, out, err);
+}
+
 static const struct bk_backend_iface iface = {
     .struct_size = sizeof iface,
     .probe = probe,
@@ -308,6 +315,7 @@ static const struct bk_backend_iface iface = {
     .run = run,
     .synchronize = synchronize,
     .memory = free_memory,
+    .make_views = make_views,
 };
 
 /* clang-format off */

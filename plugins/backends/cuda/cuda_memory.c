@@ -23,7 +23,7 @@ int cuda_memory(struct cuda *cuda, size_t *available, size_t *total, struct bk_e
 }
 
 /* Whose region it is the core says: it knows parameters from step memory. */
-static int out_of_memory(struct cuda *cuda, cudaError_t rc, size_t nbytes, struct bk_error *err)
+int cuda_out_of_memory(struct cuda *cuda, cudaError_t rc, size_t nbytes, struct bk_error *err)
 {
     const struct cuda_memory *m = &cuda->memory;
     size_t available = 0, total = 0;
@@ -61,7 +61,7 @@ static int add_slab(struct cuda *cuda, size_t nbytes, struct bk_error *err)
         rc = cudaMalloc(&p, size);
     }
     if (rc)
-        return out_of_memory(cuda, rc, nbytes, err);
+        return cuda_out_of_memory(cuda, rc, nbytes, err);
     m->slab[m->n_slabs++] = p;
     m->slab_bytes += size;
     m->next = p;
@@ -106,7 +106,7 @@ int cuda_alloc(struct cuda *cuda, size_t nbytes, void **out, struct bk_error *er
         return alloc_small(cuda, nbytes, out, err);
     cudaError_t rc = cudaMalloc(out, nbytes);
     if (rc)
-        return out_of_memory(cuda, rc, nbytes, err);
+        return cuda_out_of_memory(cuda, rc, nbytes, err);
     cuda->memory.large_bytes += nbytes;
     return BK_OK;
 }
@@ -143,7 +143,7 @@ int cuda_scratch(struct cuda *cuda, enum cuda_scratch_slot slot, size_t nbytes, 
         }
         if (rc) {
             *ptr = NULL;
-            rc = out_of_memory(cuda, rc, nbytes, err);
+            rc = cuda_out_of_memory(cuda, rc, nbytes, err);
             bk_context(err, "workspace region");
             return rc;
         }

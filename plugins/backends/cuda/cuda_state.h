@@ -5,7 +5,8 @@
  * waits. Everything is submitted to that stream, so scratch memory and freed blocks may be reused at once by whatever
  * comes later. cuDNN is reached through cuda_dnn.c alone, cuBLASLt through cuda_blas.c alone; both libraries are opened
  * at run time (cuda_vendor.c), so that a machine without them loads the plugin and hears why it cannot be used.
- * Own kernels use no atomics: what they compute repeats bit by bit at every determinism level.
+ * Own kernels use no atomics, but for counting pixels: what they compute repeats bit by bit at every determinism level. Images on
+ * their way to become views have a stream of their own, and events between the two (cuda_views.c).
  */
 #ifndef CUDA_STATE_H
 #define CUDA_STATE_H
@@ -27,6 +28,7 @@ enum cuda_scratch_slot {
     CUDA_SCRATCH_MATRIX,        /* small matrices of the pooled head and of attention */
     CUDA_SCRATCH_DNN,           /* cuDNN's workspace */
     CUDA_SCRATCH_BLAS,          /* cuBLASLt's workspace */
+    CUDA_SCRATCH_VIEWS,         /* images on their way to views */
     CUDA_SCRATCH_COUNT
 };
 
@@ -55,6 +57,16 @@ struct cuda_staging {
     bool submitted[CUDA_STAGING_PIECES];
 };
 
+#define CUDA_UPLOADS 4
+
+/* Images and plans of a batch of views, pinned and on the device; batches take turns (cuda_views.c). */
+struct cuda_upload {
+    char *host, *device;
+    size_t nbytes;              /* room in each */
+    cudaEvent_t copied, used;   /* the device has it; the kernel is done with it */
+    bool is_under_way;          /* the events were recorded */
+};
+
 struct cuda_vendor;
 struct cuda_dnn;
 struct cuda_blas;
@@ -71,6 +83,9 @@ struct cuda {
     cudaStream_t stream;
     struct cuda_memory memory;
     struct cuda_staging staging;
+    struct cuda_upload upload[CUDA_UPLOADS];
+    int next_upload;
+    cudaStream_t upload_stream; /* NULL: no views were made yet */
     struct cuda_dnn *dnn;
     struct cuda_blas *blas;
     struct {
@@ -99,6 +114,18 @@ int cuda_staging_open(struct cuda *cuda, struct bk_error *err);
 void cuda_memory_close(struct cuda *cuda);
 /** A piece of the workspace region, 256-byte aligned, not cleared. Errors: BK_ENOMEM */
 int cuda_scratch(struct cuda *cuda, enum cuda_scratch_slot slot, size_t nbytes, void **out, struct bk_error *err);
+
+/** The sentence for memory that could not be had. */
+int cuda_out_of_memory(struct cuda *cuda, cudaError_t rc, size_t nbytes, struct bk_error *err);
+
+/* ---- views (cuda_views.c, cuda_augment.cu) ----------------------------------------------------------- */
+
+int cuda_make_views(struct cuda *cuda, const struct bk_view_plan *plan, int32_t n, struct bk_tensor *out,
+                    struct bk_error *err);
+void cuda_views_close(struct cuda *cuda);
+/** The kernel: `upload` and `scratch` as cuda_views.h says, on the device. */
+int cuda_launch_views(struct cuda *cuda, int n, const void *upload, void *scratch, struct bk_tensor *out,
+                      struct bk_error *err);
 
 /* ---- vendor libraries ------------------------------------------------------------------------------ */
 

@@ -123,6 +123,7 @@ EMULATED(cudaEventDestroy, (cudaEvent_t e), (void)e)
 EMULATED(cudaEventRecord, (cudaEvent_t e, cudaStream_t s), (void)e; (void)s)
 EMULATED(cudaEventSynchronize, (cudaEvent_t e), (void)e)
 EMULATED(cudaStreamCreateWithFlags, (cudaStream_t *s, unsigned flags), (void)flags; *s = NULL)
+EMULATED(cudaStreamWaitEvent, (cudaStream_t s, cudaEvent_t e, unsigned flags), (void)s; (void)e; (void)flags)
 EMULATED(cudaStreamSynchronize, (cudaStream_t s), (void)s)
 EMULATED(cudaStreamDestroy, (cudaStream_t s), (void)s)
 EMULATED(cudaDeviceGetAttribute, (int *value, int attribute, int device), (void)device;
@@ -223,6 +224,13 @@ template <typename T> static inline T __shfl_xor_sync(unsigned, T v, int distanc
     T other = (T)emulated_exchange[threadIdx.x ^ (unsigned)distance];
     emulated_barrier(true);
     return other;
+}
+
+static inline unsigned atomicAdd(unsigned *p, unsigned v)      /* threads take turns at barriers alone */
+{
+    const unsigned old = *p;
+    *p += v;
+    return old;
 }
 
 template <typename F> struct emulated_kernel {
