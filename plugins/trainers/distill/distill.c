@@ -294,7 +294,6 @@ static int open_networks(struct distill *t, const struct bk_bundle *previous, st
                                   .compare = t->compare,
                                   .augment = t->augment };
     BK_TRY(distilled_open(&t->d, env, &c, err));
-    BK_TRY(bk_weights_init(t->d.student, env->seed, err));
     BK_TRY(bk_weights_train_blocks(t->d.student, env->block, env->block, err));
     if (env->block > 0 && !previous)
         return bk_fail(err, BK_ESTATE, "block %d needs the artefact of the block before, which holds the teacher",

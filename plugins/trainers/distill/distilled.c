@@ -26,7 +26,8 @@ static int open_networks(struct distilled *d, const struct bk_env *env, const st
     BK_TRY(env->space->iface->supernet(env->space->state, &d->net, err));
     d->n_supernet = d->net.n;
     BK_TRY(distilled_probe(d, env, err));
-    return bk_weights_new(env->device, &d->net, dtype, &d->student, err);
+    BK_TRY(bk_weights_new_lazy(env->device, &d->net, dtype, true, env->seed, &d->student, err));
+    return bk_weights_need_block(d->student, env->block, err);
 }
 
 int distilled_open(struct distilled *d, const struct bk_env *env, const struct distilled_config *c, struct bk_error *err)

@@ -188,7 +188,7 @@ int distilled_probe(struct distilled *d, const struct bk_env *env, struct bk_err
     struct probe p = { .d = d, .env = env, .err = err };
     int rc = bk_tape_new(env->device, &p.tape, err);
     if (!rc)
-        rc = bk_weights_new(env->device, &d->net, bk_dtype_accum(env->dtype), &p.student, err);
+        rc = bk_weights_new_lazy(env->device, &d->net, bk_dtype_accum(env->dtype), true, env->seed, &p.student, err);
     if (!rc) {
         bk_tape_set_recording(p.tape, false);
         rc = probe_shapes(&p);
