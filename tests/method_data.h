@@ -129,18 +129,32 @@ static inline void world_enter_block_1(struct world *w)
     w->env.entry = bk_space_entry(&w->space, 1, w->env.prefix);
 }
 
-/* Open the device of a plugin instead; false when it is not built. */
+/* Open the device of a plugin instead; false when it is not built or cannot work here. */
 static inline bool world_use_backend(struct world *w, const char *name)
 {
     struct bk_error err = BK_ERROR_INIT;
     struct bk_instance *i = fixture_try(&w->f, BK_KIND_BACKEND, name, NULL);
+    struct bk_device *d;
     if (!i)
         return false;
+    int rc = bk_device_open(bk_instance_iface(i), i->state, 0, BK_REPEATABLE, 1, &d, &err);
+    if (rc == BK_ENOTSUP)
+        return false;
+    BK_ASSERT_OK(rc);
     bk_device_close(w->device);
-    BK_ASSERT_OK(bk_device_open(bk_instance_iface(i), i->state, 0, BK_REPEATABLE, 1, &w->device, &err));
-    w->env.device = w->device;
+    w->env.device = w->device = d;
     return true;
 }
+
+/* Leave the test unless `name` (as bk_test_backend() gives it: NULL for "not asked for") is the backend of the world from here on. */
+#define WORLD_ON(w, name)                                                                \
+    do {                                                                                 \
+        const char *on_ = (name);                                                        \
+        if (!on_ || !world_use_backend(w, on_)) {                                        \
+            world_close(w);                                                              \
+            BK_SKIP("backend '%s' is not asked for, not built or not available", on_ ? on_ : "ref"); \
+        }                                                                                \
+    } while (0)
 
 static inline struct bk_block_table world_rate(struct world *w, const char *rater, const struct bk_bundle *trained,
                                                const char *const *options)
