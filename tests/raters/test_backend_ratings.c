@@ -37,6 +37,13 @@ static void check(const char *trainer, const char *const *training, const char *
         w.env.dtype = BK_BF16;
         got = world_rate(&w, rater, trained, rating);
         compare(&w, &got, &want, 0.03);
+        if (bk_device_makes_views(w.device)) {  /* the same pixels made there: the same ratings to the bit */
+            struct bk_block_table host = world_rate(&w, rater, trained, rating);
+            w.data.plan_only = true;
+            got = world_rate(&w, rater, trained, rating);
+            compare(&w, &got, &host, 0);
+            bk_block_table_release(&host);
+        }
     }
     bk_block_table_release(&want);
     bk_bundle_free(trained);
