@@ -94,6 +94,7 @@ struct bk_tape_mark bk_tape_mark(const struct bk_tape *tape)
 
 void bk_tape_rewind(struct bk_tape *tape, struct bk_tape_mark mark)
 {
+    bk__device_section(tape->device);
     bk__step_arena_rewind(&tape->arena, mark.chunk, mark.offset);
     if (mark.n_nodes < tape->n_nodes)
         tape->n_nodes = mark.n_nodes;

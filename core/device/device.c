@@ -135,6 +135,13 @@ bool bk__device_available(struct bk_device *device, size_t *available)
     return BK_HAS(backend, memory) && backend->memory && !backend->memory(device->state, available, &total, &ignored);
 }
 
+void bk__device_section(struct bk_device *device)
+{
+    const struct bk_backend_iface *backend = device->backend;
+    if (BK_HAS(backend, section) && backend->section && !device->dry)
+        backend->section(device->state);
+}
+
 void bk__device_set_dry(struct bk_device *device, bool dry)
 {
     device->dry = dry;
@@ -153,14 +160,14 @@ void bk_device_dealloc(struct bk_device *device, void *p, size_t nbytes)
 
 int bk__device_copy_in(struct bk_device *device, void *dst, const void *src_host, size_t nbytes, struct bk_error *err)
 {
-    return nbytes && !device->dry ? device->backend->copy_in(device->state, dst, src_host, nbytes, err) : BK_OK;
+    return nbytes && !device->dry ? note_refusal(device, device->backend->copy_in(device->state, dst, src_host, nbytes, err)) : BK_OK;
 }
 
 int bk__device_copy_out(struct bk_device *device, void *dst_host, const void *src, size_t nbytes, struct bk_error *err)
 {
     if (device->dry)
         memset(dst_host, 0, nbytes);
-    return nbytes && !device->dry ? device->backend->copy_out(device->state, dst_host, src, nbytes, err) : BK_OK;
+    return nbytes && !device->dry ? note_refusal(device, device->backend->copy_out(device->state, dst_host, src, nbytes, err)) : BK_OK;
 }
 
 /* A backend without `copy` or `zero` gets them by way of the host. */
@@ -181,7 +188,7 @@ int bk__device_copy(struct bk_device *device, void *dst, const void *src, size_t
     if (!nbytes || device->dry)
         return BK_OK;
     if (device->backend->copy)
-        return device->backend->copy(device->state, dst, src, nbytes, err);
+        return note_refusal(device, device->backend->copy(device->state, dst, src, nbytes, err));
     return through_host(device, dst, src, nbytes, err);
 }
 
@@ -190,7 +197,7 @@ int bk__device_zero(struct bk_device *device, void *dst, size_t nbytes, struct b
     if (!nbytes || device->dry)
         return BK_OK;
     if (device->backend->zero)
-        return device->backend->zero(device->state, dst, nbytes, err);
+        return note_refusal(device, device->backend->zero(device->state, dst, nbytes, err));
     return through_host(device, dst, NULL, nbytes, err);
 }
 

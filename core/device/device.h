@@ -22,6 +22,8 @@ int bk__device_zero(struct bk_device *device, void *dst, size_t nbytes, struct b
 bool bk__device_take_refusal(struct bk_device *device);
 /** Bytes that the backend could still give; false when it cannot say. */
 BK_API bool bk__device_available(struct bk_device *device, size_t *available);
+/** A unit of kernels that may come again ends here: bk_backend_iface.section. */
+void bk__device_section(struct bk_device *device);
 /** While dry, kernels and copies do nothing and what is read is zero: for measuring a step (autograd/step_memory.h). */
 void bk__device_set_dry(struct bk_device *device, bool dry);
 /** May the host touch this device's memory directly (and AddressSanitizer watch it)? */

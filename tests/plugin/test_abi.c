@@ -46,6 +46,7 @@ AT(bk_backend_iface, probe, 8);
 AT(bk_backend_iface, synchronize, 104);
 AT(bk_backend_iface, memory, 112);
 AT(bk_backend_iface, make_views, 120);
+AT(bk_backend_iface, section, 128);
 AT(bk_tensor, data, 48);
 _Static_assert(sizeof(struct bk_opt) == 80, "bk_opt is an array element: its size is fixed for good");
 _Static_assert(sizeof(struct bk_path) == 32, "bk_path");

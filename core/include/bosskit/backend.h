@@ -87,6 +87,12 @@ struct bk_backend_iface {
      */
     int (*make_views)(void *state, const struct bk_view_plan *plan, int32_t n,
                       struct bk_tensor *out, struct bk_error *err);
+    /**
+     * What was run since the last call is a unit that may come again on the same memory (the tape went back: a path is done).
+     * A backend may put off run, copy and zero until then and replay what it knows; what fails is told by the next call.
+     * May be NULL.
+     */
+    void (*section)(void *state);
 };
 
 /** The reference backend built into the core: loops a student can check, f32, bf16 and f64. */

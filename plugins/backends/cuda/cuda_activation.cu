@@ -201,10 +201,12 @@ template <typename T> struct drop {
     double p;
     uint64_t seed, step;
     uint32_t stream;
+    const cuda_live *live;      /* seed and step of a replayed graph, or NULL */
     template <int V> __device__ __forceinline__ void at(int64_t i) const
     {
-        float v = to_f32(x[i]);
-        put(y + i, cuda_dropout_is_zero(seed, stream, step, i / group, p) ? 0.0f : (float)(v / (1 - p)));
+        const float v = to_f32(x[i]);
+        const uint64_t root = live ? live->seed : seed, draw = live ? live->step : step;
+        put(y + i, cuda_dropout_is_zero(root, stream, draw, i / group, p) ? 0.0f : (float)(v / (1 - p)));
     }
 };
 
@@ -213,7 +215,7 @@ static int run_dropout(struct cuda *cuda, const struct bk_kernel_args *args, str
 {
     const struct bk_dropout_attr *attr = static_cast<const struct bk_dropout_attr *>(args->attr);
     const drop<T> f = { static_cast<const T *>(args->in[0]->data), static_cast<T *>(args->out[0]->data), attr->group,
-                        attr->p, attr->seed, attr->step, attr->stream };
+                        attr->p, attr->seed, attr->step, attr->stream, cuda->live };
     return elementwise<1>(cuda, f, cuda_numel(args->out[0]), "dropout", err);
 }
 

@@ -136,6 +136,7 @@ static void close_device(void *state)
     cudaSetDevice(cuda->device);
     if (cuda->stream)
         cudaStreamSynchronize(cuda->stream);
+    cuda_graphs_close(cuda);
     cuda_dnn_close(cuda);
     cuda_blas_close(cuda);
     cuda_views_close(cuda);
@@ -158,7 +159,8 @@ static int start(struct cuda *cuda, struct bk_error *err)
         return cuda_fail(cuda, rc, "creating a stream", err);
     BK_TRY(cuda_staging_open(cuda, err));
     BK_TRY(cuda_dnn_open(cuda, err));
-    return cuda_blas_open(cuda, err);
+    BK_TRY(cuda_blas_open(cuda, err));
+    return cuda_graphs_open(cuda, err);
 }
 
 static int open_device(void *state, int32_t index, uint32_t determinism, int32_t threads, struct bk_error *err)
@@ -234,6 +236,7 @@ static int free_memory(void *state, size_t *available, size_t *total, struct bk_
 static int copy_in(void *state, void *dst, const void *src_host, size_t nbytes, struct bk_error *err)
 {
     BK_TRY(enter(state, err));
+    BK_TRY(cuda_graphs_flush(state, err));
     return cuda_copy_in(state, dst, src_host, nbytes, err);
 }
 
@@ -241,6 +244,7 @@ static int copy_out(void *state, void *dst_host, const void *src, size_t nbytes,
 {
     struct cuda *cuda = state;
     BK_TRY(enter(cuda, err));
+    BK_TRY(cuda_graphs_flush(cuda, err));
     cudaError_t rc = cudaMemcpyAsync(dst_host, src, nbytes, cudaMemcpyDeviceToHost, cuda->stream);
     if (!rc)
         rc = cudaStreamSynchronize(cuda->stream);
@@ -251,22 +255,21 @@ static int copy_memory(void *state, void *dst, const void *src, size_t nbytes, s
 {
     struct cuda *cuda = state;
     BK_TRY(enter(cuda, err));
-    cudaError_t rc = cudaMemcpyAsync(dst, src, nbytes, cudaMemcpyDeviceToDevice, cuda->stream);
-    return rc ? cuda_fail(cuda, rc, "copying on the device", err) : BK_OK;
+    return cuda->graphs ? cuda_graphs_memory(cuda, dst, src, nbytes, err) : cuda_copy(cuda, dst, src, nbytes, err);
 }
 
 static int zero_memory(void *state, void *dst, size_t nbytes, struct bk_error *err)
 {
     struct cuda *cuda = state;
     BK_TRY(enter(cuda, err));
-    cudaError_t rc = cudaMemsetAsync(dst, 0, nbytes, cuda->stream);
-    return rc ? cuda_fail(cuda, rc, "clearing device memory", err) : BK_OK;
+    return cuda->graphs ? cuda_graphs_memory(cuda, dst, NULL, nbytes, err) : cuda_zero(cuda, dst, nbytes, err);
 }
 
 static int synchronize(void *state, struct bk_error *err)
 {
     struct cuda *cuda = state;
     BK_TRY(enter(cuda, err));
+    BK_TRY(cuda_graphs_flush(cuda, err));
     cudaError_t rc = cudaStreamSynchronize(cuda->stream);
     return rc ? cuda_fail(cuda, rc, "waiting for the device", err) : BK_OK;
 }
@@ -285,17 +288,31 @@ static bool supports(void *state, uint32_t kernel, uint32_t dtype)
     return kernel < BK_KERNEL_COUNT && kernels[kernel] && (dtype == BK_F32 || dtype == BK_BF16);
 }
 
+int cuda_run_kernel(struct cuda *cuda, uint32_t kernel, const struct bk_kernel_args *args, struct bk_error *err)
+{
+    return kernels[kernel](cuda, args, err);
+}
+
 static int run(void *state, uint32_t kernel, const struct bk_kernel_args *args, struct bk_error *err)
 {
+    struct cuda *cuda = state;
     if (kernel >= BK_KERNEL_COUNT || !kernels[kernel])
         return bk_fail(err, BK_ENOTSUP, "the cuda backend has no such kernel");
-    BK_TRY(enter(state, err));
-    return kernels[kernel](state, args, err);
+    BK_TRY(enter(cuda, err));
+    return cuda->graphs ? cuda_graphs_kernel(cuda, kernel, args, err) : cuda_run_kernel(cuda, kernel, args, err);
+}
+
+static void section(void *state)
+{
+    struct cuda *cuda = state;
+    if (cuda->graphs && !cuda->lost && !cudaSetDevice(cuda->device))
+        cuda_graphs_section(cuda);
 }
 
 static int make_views(void *state, const struct bk_view_plan *plan, int32_t n, struct bk_tensor *out, struct bk_error *err)
 {
     BK_TRY(enter(state, err));
+    BK_TRY(cuda_graphs_flush(state, err));
     return cuda_make_views(state, plan, n, out, err);
 }
 
@@ -316,6 +333,7 @@ static const struct bk_backend_iface iface = {
     .synchronize = synchronize,
     .memory = free_memory,
     .make_views = make_views,
+    .section = section,
 };
 
 /* clang-format off */
@@ -323,6 +341,7 @@ static const struct bk_opt options[] = {
     BK_INT_F("device", struct cuda, device_option, 0, 0, 1023, "", "which of the machine's GPUs, as the driver numbers them", BK_OPT_NOKEY),
     BK_BOOL("tf32", struct cuda, tf32, 0, "let f32 convolutions and products round their inputs to TF32 (10 bits)"),
     BK_INT("workspace_mib", struct cuda, workspace_mib, 1024, 0, 65536, "MiB", "largest workspace a convolution algorithm may take"),
+    BK_INT_F("graphs", struct cuda, graphs_option, 0, 0, 4096, "", "most sequences of kernels that are kept as CUDA graphs and replayed when they come again; 0: none. Never measured on a GPU, hence off", BK_OPT_NOKEY),
     { "wait", BK_OPT_BOOL, BK_FIELD(struct cuda, wait, bool), BK_OPT_NOKEY, 0, 0, 0, 1, NULL, NULL, "",
       "wait after every kernel, so that a failure names the kernel at fault (slow)" },
     BK_OPT_END

@@ -203,24 +203,25 @@ struct blend {
     float *y;
     const float *x;
     float a, b;
+    const cuda_live *live;      /* a and b of a replayed graph, or NULL */
     template <int V> __device__ __forceinline__ void at(int64_t i) const
     {
+        const float keep = live ? live->a : a, take = live ? live->b : b;
         float u[V], v[V];
         load<V>(y + i, u);
         load<V>(x + i, v);
 #pragma unroll
         for (int e = 0; e < V; e++)
-            u[e] = a * u[e] + b * v[e];
+            u[e] = keep * u[e] + take * v[e];
         store<V>(y + i, u);
     }
 };
 
 int cuda_blend(struct cuda *cuda, const struct bk_kernel_args *args, struct bk_error *err)
 {
-    const struct bk_blend_attr *attr = static_cast<const struct bk_blend_attr *>(args->attr);
+    const cuda_live now = cuda_live_of(BK_K_BLEND, args->attr);
     struct bk_tensor *y = args->out[0];
-    const blend f = { static_cast<float *>(y->data), static_cast<const float *>(args->in[1]->data), (float)attr->a,
-                      (float)attr->b };
+    const blend f = { static_cast<float *>(y->data), static_cast<const float *>(args->in[1]->data), now.a, now.b, cuda->live };
     if (is_aligned(f.x, 16) && is_aligned(f.y, 16))
         return elementwise<4>(cuda, f, cuda_numel(y), "blend", err);
     return elementwise<1>(cuda, f, cuda_numel(y), "blend", err);

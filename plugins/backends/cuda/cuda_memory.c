@@ -117,6 +117,8 @@ void cuda_dealloc(struct cuda *cuda, void *p, size_t nbytes)
         dealloc_small(cuda, p, nbytes);
         return;
     }
+    if (!cuda->lost)
+        cuda_graphs_section(cuda);  /* kernels that use the block may not have been submitted */
     if (cudaFree(p))            /* waits for work that still uses the block */
         cudaGetLastError();
     cuda->memory.large_bytes -= nbytes;
@@ -129,6 +131,9 @@ int cuda_scratch(struct cuda *cuda, enum cuda_scratch_slot slot, size_t nbytes, 
     void **ptr = &cuda->scratch[slot].ptr;
     size_t *held = &cuda->scratch[slot].nbytes;
     if (nbytes > *held || !*ptr) {
+        if (cuda->capturing)
+            return bk_fail(err, BK_ESTATE, "scratch memory would have to grow");
+        cuda_graphs_forget(cuda);
         if (*ptr && cudaFree(*ptr))     /* waits for kernels that still use it; growth is rare */
             cudaGetLastError();
         cuda->memory.scratch_bytes -= *held;
@@ -204,6 +209,18 @@ int cuda_copy_in(struct cuda *cuda, void *dst, const void *src_host, size_t nbyt
         s->used += (n + 63) / 64 * 64;  /* pieces are multiples of 64 */
     }
     return BK_OK;
+}
+
+int cuda_copy(struct cuda *cuda, void *dst, const void *src, size_t nbytes, struct bk_error *err)
+{
+    cudaError_t rc = cudaMemcpyAsync(dst, src, nbytes, cudaMemcpyDeviceToDevice, cuda->stream);
+    return rc ? cuda_fail(cuda, rc, "copying on the device", err) : BK_OK;
+}
+
+int cuda_zero(struct cuda *cuda, void *dst, size_t nbytes, struct bk_error *err)
+{
+    cudaError_t rc = cudaMemsetAsync(dst, 0, nbytes, cuda->stream);
+    return rc ? cuda_fail(cuda, rc, "clearing device memory", err) : BK_OK;
 }
 
 /* ---- end ------------------------------------------------------------------------------------------- */

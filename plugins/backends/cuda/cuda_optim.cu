@@ -109,9 +109,17 @@ struct rmsprop {
     }
 };
 
-template <typename O> __global__ void __launch_bounds__(CUDA_BLOCK) step_kernel(const step s)
+/* live: what changes from step to step, in a replayed graph; else NULL. */
+template <typename O> __global__ void __launch_bounds__(CUDA_BLOCK) step_kernel(const step given, const cuda_live *live)
 {
     const int64_t stride = (int64_t)gridDim.x * CUDA_BLOCK;
+    step s = given;
+    if (live) {
+        s.lr = live->lr;
+        s.bias1 = live->bias1;
+        s.root_bias2 = live->root_bias2;
+        s.first = live->first;
+    }
     double lambda;
     if (!decide(s, &lambda))
         return;
@@ -130,19 +138,20 @@ static int run_step(struct cuda *cuda, const struct bk_kernel_args *args, bool n
     s.s1 = static_cast<float *>(args->out[2]->data);
     s.s2 = args->n_out > 3 ? static_cast<float *>(args->out[3]->data) : nullptr;
     s.n = cuda_numel(args->out[0]);
-    s.lr = (float)attr->lr;
+    const cuda_live now = cuda_live_of(BK_K_SGD_STEP, attr);
+    s.lr = now.lr;
     s.momentum = (float)attr->momentum;
     s.decay = attr->excluded ? 0.0f : (float)attr->weight_decay;
     s.beta1 = (float)attr->beta1;
     s.beta2 = (float)attr->beta2;
     s.eps = (float)attr->eps;
-    s.bias1 = (float)attr->bias1;
-    s.root_bias2 = (float)sqrt(attr->bias2);
+    s.bias1 = now.bias1;
+    s.root_bias2 = now.root_bias2;
     s.trust = (float)attr->trust;
     s.nesterov = attr->nesterov;
     s.guard = attr->zero_guard;
     s.excluded = attr->excluded;
-    s.first = attr->first;
+    s.first = now.first;
     s.skip_zero = attr->skip_zero;
     if (norms || attr->skip_zero) {
         void *space;
@@ -154,7 +163,7 @@ static int run_step(struct cuda *cuda, const struct bk_kernel_args *args, bool n
         BK_TRY(cuda_launched(cuda, "optimiser norms", err));
         s.part = part;
     }
-    CUDA_LAUNCH(cuda, blocks_for(cuda_ceil_div(s.n, 4)), step_kernel<O>)(s);
+    CUDA_LAUNCH(cuda, blocks_for(cuda_ceil_div(s.n, 4)), step_kernel<O>)(s, cuda->live);
     return cuda_launched(cuda, name, err);
 }
 

@@ -67,13 +67,22 @@ struct cuda_upload {
     bool is_under_way;          /* the events were recorded */
 };
 
+/* What a replayed graph reads from device memory, because it changes while the kernels stay the same (cuda_graph.c). */
+struct cuda_live {
+    float lr, bias1, root_bias2;        /* optimisers */
+    int32_t first;
+    float a, b;                         /* blend */
+    uint64_t seed, step;                /* dropout */
+};
+
 struct cuda_vendor;
 struct cuda_dnn;
 struct cuda_blas;
+struct cuda_graphs;
 
 struct cuda {
     /* options */
-    int64_t device_option, workspace_mib;
+    int64_t device_option, workspace_mib, graphs_option;
     bool tf32, wait;
     /* state */
     struct cuda_vendor *vendor; /* opened by probe */
@@ -88,6 +97,9 @@ struct cuda {
     cudaStream_t upload_stream; /* NULL: no views were made yet */
     struct cuda_dnn *dnn;
     struct cuda_blas *blas;
+    struct cuda_graphs *graphs; /* NULL: off */
+    const struct cuda_live *live;       /* of the kernel that is being captured; NULL: attributes go by value */
+    bool capturing;
     struct {
         void *ptr;
         size_t nbytes;
@@ -109,6 +121,8 @@ int cuda_alloc(struct cuda *cuda, size_t nbytes, void **out, struct bk_error *er
 /** Bytes of the device that are free, and all of them. */
 int cuda_memory(struct cuda *cuda, size_t *available, size_t *total, struct bk_error *err);
 void cuda_dealloc(struct cuda *cuda, void *p, size_t nbytes);
+int cuda_copy(struct cuda *cuda, void *dst, const void *src, size_t nbytes, struct bk_error *err);
+int cuda_zero(struct cuda *cuda, void *dst, size_t nbytes, struct bk_error *err);
 int cuda_copy_in(struct cuda *cuda, void *dst, const void *src_host, size_t nbytes, struct bk_error *err);
 int cuda_staging_open(struct cuda *cuda, struct bk_error *err);
 void cuda_memory_close(struct cuda *cuda);
@@ -126,6 +140,26 @@ void cuda_views_close(struct cuda *cuda);
 /** The kernel: `upload` and `scratch` as cuda_views.h says, on the device. */
 int cuda_launch_views(struct cuda *cuda, int n, const void *upload, void *scratch, struct bk_tensor *out,
                       struct bk_error *err);
+
+/* ---- graphs (cuda_graph.c) ------------------------------------------------------------------------- */
+
+/** Submit a kernel. */
+int cuda_run_kernel(struct cuda *cuda, uint32_t kernel, const struct bk_kernel_args *args, struct bk_error *err);
+/** The changing attributes of an optimiser, a blend or a dropout. */
+struct cuda_live cuda_live_of(uint32_t kernel, const void *attr);
+
+int cuda_graphs_open(struct cuda *cuda, struct bk_error *err);
+/** What was written down and not submitted is lost. */
+void cuda_graphs_close(struct cuda *cuda);
+/** Note a kernel, a copy or (src NULL) a clearing. Errors: of what was noted before and is submitted now */
+int cuda_graphs_kernel(struct cuda *cuda, uint32_t kernel, const struct bk_kernel_args *args, struct bk_error *err);
+int cuda_graphs_memory(struct cuda *cuda, void *dst, const void *src, size_t nbytes, struct bk_error *err);
+/** Submit what was noted; nothing when graphs are off. */
+int cuda_graphs_flush(struct cuda *cuda, struct bk_error *err);
+/** The same; an error is told by the next call. */
+void cuda_graphs_section(struct cuda *cuda);
+/** Scratch memory has moved: no graph is valid any more. */
+void cuda_graphs_forget(struct cuda *cuda);
 
 /* ---- vendor libraries ------------------------------------------------------------------------------ */
 

@@ -16,6 +16,7 @@ set(cuda_dir ${CMAKE_SOURCE_DIR}/plugins/backends/cuda)
 file(GLOB kernels CONFIGURE_DEPENDS ${cuda_dir}/*.cu)
 set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
 add_library(cuda_emulation MODULE ${kernels} ${cuda_dir}/cuda_backend.c ${cuda_dir}/cuda_memory.c ${cuda_dir}/cuda_conv.c ${cuda_dir}/cuda_views.c
+  ${cuda_dir}/cuda_graph.c
   backends/cuda_emulation/cuda_emulation.cpp backends/cuda_emulation/cuda_emulation_vendor.c)
 set_target_properties(cuda_emulation PROPERTIES PREFIX "" CXX_STANDARD 17 CXX_EXTENSIONS ON CXX_VISIBILITY_PRESET hidden
   LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/cuda_emulation/backends
@@ -25,7 +26,7 @@ target_compile_definitions(cuda_emulation PRIVATE CUDA_PLUGIN_NAME="cuda_emulati
 target_link_libraries(cuda_emulation PRIVATE bosskit m)
 
 foreach(name IN ITEMS test_backend_agreement test_nats_step test_mbconv_step test_supervised_step test_distill_step test_backend_ratings
-    test_cuda_device test_cuda_views)
+    test_cuda_device test_cuda_graphs test_cuda_views)
   get_test_property(${name} ENVIRONMENT environment)
   add_test(NAME ${name}_emulated COMMAND ${name})
   set_tests_properties(${name}_emulated PROPERTIES LABELS backends TIMEOUT 600 ENVIRONMENT

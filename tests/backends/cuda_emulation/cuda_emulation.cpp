@@ -6,7 +6,9 @@
  * not reach. x86-64 only: switching stacks is fifteen instructions here, and ucontext's system calls would take most of the time.
  */
 #include <cuda_runtime_api.h>
+#include <memory>
 #include <stdio.h>
+#include <vector>
 
 enum { THREADS = 256, WARP = 32, STACK = 64 << 10 };
 
@@ -125,4 +127,92 @@ void emulated_launch(dim3 grid, void (*thread)(void *), void *context)
                 blockIdx = { x, y, z };
                 run_block();
             }
+}
+
+/* ---- graphs ---------------------------------------------------------------------------------------- */
+
+struct emulated_graph {
+    std::vector<std::shared_ptr<emulated_work>> work;
+};
+
+static emulated_graph *capturing;
+static bool is_spoiled;
+
+extern "C" __attribute__((visibility("default"))) emulated_graph_counts emulated_graphs;
+emulated_graph_counts emulated_graphs;
+
+bool emulated_is_capturing(void)
+{
+    return capturing != nullptr;
+}
+
+cudaError_t emulated_spoil(void)
+{
+    is_spoiled = is_spoiled || capturing;
+    return capturing ? cudaErrorStreamCaptureUnsupported : 0;
+}
+
+void emulated_capture(emulated_work *work)
+{
+    capturing->work.emplace_back(work);
+}
+
+void emulated_capture_copy(void *to, const void *from, int value, size_t n)
+{
+    auto copy = [=] {
+        if (from)
+            memcpy(to, from, n);
+        else
+            memset(to, value, n);
+    };
+    emulated_capture(new emulated_work_of<decltype(copy)>(copy));
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, int)
+{
+    if (capturing)
+        abort();
+    capturing = new emulated_graph;
+    is_spoiled = false;
+    return 0;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+    *graph = capturing;
+    capturing = nullptr;
+    if (!is_spoiled && !emulated_graphs.fail_captures)
+        return 0;
+    delete *graph;
+    *graph = nullptr;
+    return cudaErrorStreamCaptureUnsupported;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+    *exec = new emulated_graph(*graph);
+    emulated_graphs.captured++;
+    emulated_graphs.alive++;
+    return 0;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+{
+    for (const std::shared_ptr<emulated_work> &work : exec->work)
+        work->run();
+    emulated_graphs.launched++;
+    return 0;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
+    emulated_graphs.alive--;
+    return 0;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return 0;
 }

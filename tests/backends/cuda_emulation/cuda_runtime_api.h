@@ -11,6 +11,7 @@
 #define CUDA_EMULATION_RUNTIME_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 typedef int cudaError_t;
 typedef struct emulated_stream *cudaStream_t;
 typedef struct emulated_event *cudaEvent_t;
+typedef struct emulated_graph *cudaGraph_t, *cudaGraphExec_t;
 
 enum {
     cudaErrorMemoryAllocation = 2,
@@ -33,7 +35,9 @@ enum {
     cudaErrorInvalidAddressSpace = 717,
     cudaErrorInvalidPc = 718,
     cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureUnsupported = 900,
 };
+enum { cudaStreamCaptureModeRelaxed = 2 };
 enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum { cudaEventDisableTiming = 2, cudaStreamNonBlocking = 1 };
 enum { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76, cudaDevAttrMultiProcessorCount = 16 };
@@ -48,15 +52,39 @@ struct cudaDeviceProp {
 #define EMULATED_NAN ((size_t)4 << 20)      /* this much of a block is filled: touching whole arenas takes seconds */
 
 #ifdef __cplusplus
-extern "C"
-#else
-extern
+extern "C" {
 #endif
-size_t emulated_used;                       /* bytes of device memory */
+
+extern size_t emulated_used;                /* bytes of device memory */
+
+/*
+ * Graphs: what a stream is given while it captures is put into a list, arguments by value, and run when the graph is launched; memory
+ * of the host is read then. Waiting and asking for memory spoil a capture.
+ */
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+bool emulated_is_capturing(void);
+cudaError_t emulated_spoil(void);           /* an error while capturing, which then fails; else 0 */
+void emulated_capture_copy(void *to, const void *from, int value, size_t n);        /* from NULL: set to value */
+
+/* What a test may ask the module for; `fail_captures` refuses them. */
+struct emulated_graph_counts {
+    int captured, launched, alive, fail_captures;
+};
+
+#ifdef __cplusplus
+}
+#endif
 
 /* The size stands in front of the block. */
 static inline cudaError_t cudaMalloc(void **p, size_t n)
 {
+    if (emulated_spoil())
+        return cudaErrorStreamCaptureUnsupported;
     char *block = n <= EMULATED_MEMORY - emulated_used ? (char *)aligned_alloc(256, (n + 511) / 256 * 256) : NULL;
     if (!block)
         return cudaErrorMemoryAllocation;
@@ -72,6 +100,8 @@ static inline cudaError_t cudaFree(void *p)
     size_t n = 0;
     if (!p)
         return 0;
+    if (emulated_spoil())
+        return cudaErrorStreamCaptureUnsupported;
     memcpy(&n, (char *)p - 256, sizeof n);
     emulated_used -= n;
     free((char *)p - 256);
@@ -94,14 +124,20 @@ static inline cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, int kind, cudaStream_t stream)
 {
     (void)kind, (void)stream;
-    memcpy(to, from, n);
+    if (emulated_is_capturing())
+        emulated_capture_copy(to, from, 0, n);
+    else
+        memcpy(to, from, n);
     return 0;
 }
 
 static inline cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t stream)
 {
     (void)stream;
-    memset(to, value, n);
+    if (emulated_is_capturing())
+        emulated_capture_copy(to, NULL, value, n);
+    else
+        memset(to, value, n);
     return 0;
 }
 
@@ -124,12 +160,17 @@ EMULATED(cudaEventRecord, (cudaEvent_t e, cudaStream_t s), (void)e; (void)s)
 EMULATED(cudaEventSynchronize, (cudaEvent_t e), (void)e)
 EMULATED(cudaStreamCreateWithFlags, (cudaStream_t *s, unsigned flags), (void)flags; *s = NULL)
 EMULATED(cudaStreamWaitEvent, (cudaStream_t s, cudaEvent_t e, unsigned flags), (void)s; (void)e; (void)flags)
-EMULATED(cudaStreamSynchronize, (cudaStream_t s), (void)s)
 EMULATED(cudaStreamDestroy, (cudaStream_t s), (void)s)
 EMULATED(cudaDeviceGetAttribute, (int *value, int attribute, int device), (void)device;
          *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 4)
 EMULATED(cudaGetDeviceProperties, (struct cudaDeviceProp *p, int device), (void)device; memset(p, 0, sizeof *p); p->major = 9)
 #undef EMULATED
+
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    (void)stream;
+    return emulated_spoil();
+}
 
 static inline const char *cudaGetErrorString(cudaError_t rc)
 {
@@ -204,6 +245,26 @@ extern double emulated_exchange[256];
 void emulated_barrier(bool of_warp);
 void emulated_launch(dim3 grid, void (*thread)(void *), void *context);
 
+/* A launch with its arguments, put aside. */
+struct emulated_work {
+    virtual void run() = 0;
+    virtual ~emulated_work()
+    {
+    }
+};
+void emulated_capture(emulated_work *work);
+
+template <typename F> struct emulated_work_of : emulated_work {
+    F f;
+    explicit emulated_work_of(const F &f_) : f(f_)
+    {
+    }
+    void run() override
+    {
+        f();
+    }
+};
+
 #define __syncthreads() emulated_barrier(false)
 
 static inline int __syncthreads_or(int v)
@@ -238,8 +299,14 @@ template <typename F> struct emulated_kernel {
     F call;
     template <typename... A> void operator()(A... arguments)
     {
-        auto body = [&] { call(arguments...); };
-        emulated_launch(grid, [](void *context) { (*static_cast<decltype(body) *>(context))(); }, &body);
+        auto launch = [grid = grid, call = call, arguments...] {
+            auto body = [&] { call(arguments...); };
+            emulated_launch(grid, [](void *context) { (*static_cast<decltype(body) *>(context))(); }, &body);
+        };
+        if (emulated_is_capturing())
+            emulated_capture(new emulated_work_of<decltype(launch)>(launch));
+        else
+            launch();
     }
 };
 
