@@ -16,9 +16,9 @@ double bk__ref_act(int32_t activation, double x)
     case BK_ACT_NONE:
         return x;
     case BK_ACT_RELU:
-        return x > 0 ? x : 0;
+        return x < 0 ? 0 : x;           /* NaN stays NaN */
     case BK_ACT_RELU6:
-        return x > 6 ? 6 : x > 0 ? x : 0;
+        return x > 6 ? 6 : x < 0 ? 0 : x;
     case BK_ACT_SILU:
         return x * sigmoid(x);
     default:

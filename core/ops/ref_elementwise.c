@@ -8,7 +8,7 @@ int bk__ref_relu(struct bk__ref *r, const struct bk_kernel_args *a)
     double *x = bk__ref_load(r, a->in[0]);
     BK_TRY(bk__ref_check(r));
     for (int64_t i = 0, n = bk_tensor_numel(a->in[0]); i < n; i++)
-        x[i] = x[i] > 0 ? x[i] : 0;
+        x[i] = x[i] < 0 ? 0 : x[i];
     bk__ref_store(a->out[0], x);
     return BK_OK;
 }
@@ -29,7 +29,7 @@ int bk__ref_add(struct bk__ref *r, const struct bk_kernel_args *a)
     double *y = bk__ref_load_sum(r, a->in, BK_MAX_ADDENDS);
     BK_TRY(bk__ref_check(r));
     for (int64_t i = 0, n = bk_tensor_numel(a->out[0]); attr->relu && i < n; i++)
-        y[i] = y[i] > 0 ? y[i] : 0;
+        y[i] = y[i] < 0 ? 0 : y[i];
     bk__ref_store(a->out[0], y);
     return BK_OK;
 }

@@ -94,9 +94,35 @@ static void test_limits(void)
         CU_ASSERT(fabs(values_get(&y, 0)) < 1e-33 && values_get(&y, 2) == x.v[2]);
         CU_ASSERT(isnan(values_get(&y, 4)) && values_get(&y, 5) == 0);
         activate(BK_ACT_RELU6, &x, &y);
-        CU_ASSERT(values_get(&y, 0) == 0 && values_get(&y, 2) == 6);
+        CU_ASSERT(values_get(&y, 0) == 0 && values_get(&y, 2) == 6 && isnan(values_get(&y, 4)));
+        activate(BK_ACT_RELU, &x, &y);
+        CU_ASSERT(values_get(&y, 0) == 0 && values_get(&y, 2) == x.v[2] && isnan(values_get(&y, 4)));
         values_free(&x);
         values_free(&y);
+    }
+    cpu_close();
+}
+
+/* Where e^-x is not a number of the type: slopes of SiLU are those of its asymptotes, 0 and 1. */
+static void test_steep(void)
+{
+    CPU_OPEN(1);
+    static const double in[8] = { -1e4, -1000, -130, -89, -87.5, 89, 130, 1e4 };
+    for (int t = 0; t < 2; t++) {
+        struct values x = values_new(act_types[t], 8, 0, 0, 0, 0, 0), y = values_new(act_types[t], 8, 0, 0, 0, 0, 0);
+        struct values g = values_new(act_types[t], 8, 0, 0, 0, 0, 0);
+        struct bk_activation_attr attr = { .kind = BK_ACT_SILU };
+        for (size_t i = 0; i < 8; i++) {
+            values_put(&x, i, in[i]);
+            values_put(&g, i, 1);
+        }
+        run_kernel(BK_K_ACTIVATION_DX, &(struct bk_kernel_args){ .in = { &g.t, NULL, NULL, NULL, &x.t }, .n_in = 5,
+                                                                 .out = { &y.t }, .n_out = 1, .attr = &attr });
+        for (size_t i = 0; i < 8; i++)
+            CU_ASSERT(fabs(values_get(&y, i) - (in[i] > 0)) < 1e-30);
+        values_free(&x);
+        values_free(&y);
+        values_free(&g);
     }
     cpu_close();
 }
@@ -140,10 +166,12 @@ static void test_older_processors(void)
         test_precision();
         test_precision_bf16();
         test_limits();
+        test_steep();
         test_permutation();
     }
     cpu_isa = NULL;
 }
 
-BK_SUITE({ "precision", test_precision }, { "precision, bf16", test_precision_bf16 }, { "limits", test_limits }, { "permutation", test_permutation },
+BK_SUITE({ "precision", test_precision }, { "precision, bf16", test_precision_bf16 }, { "limits", test_limits }, { "steep", test_steep },
+         { "permutation", test_permutation },
          { "loops of older processors", test_older_processors })

@@ -64,7 +64,7 @@ struct bk_norm_term {
 /**
  * y = activation( sum over terms of bn(x_t) + residual ), one pass (Ioffe, Szegedy 2015).
  * At most BK_NORM_MAX_TERMS terms, residual may be NULL; biased variance normalises, unbiased goes into running_var.
- * The sum itself is kept nowhere: its gradient reads y for a ReLU and computes the sum again for other activations.
+ * NaN stays NaN behind every activation. The sum itself is kept nowhere: its gradient reads y for a ReLU and computes the sum again for other activations.
  */
 BK_API int bk_batch_norm(struct bk_tape *tape, const struct bk_norm_term *terms, int n_terms,
                          struct bk_tensor *residual, const struct bk_batch_norm_attr *attr,

@@ -116,7 +116,7 @@ INLINE void vstore_n(void *p, int64_t i, int bf16, vf v, int n)
 #endif
 }
 
-/* v where y > 0, else 0. */
+/* v where y > 0, else 0, also where y is NaN. */
 INLINE vf vwhere_positive(vf v, vf y)
 {
 #if defined(__AVX512F__)
@@ -125,11 +125,6 @@ INLINE vf vwhere_positive(vf v, vf y)
 #else
     return (vf)((vu)v & (vu)(y > 0.0f));
 #endif
-}
-
-INLINE vf vrelu(vf v)
-{
-    return vwhere_positive(v, v);
 }
 
 /* x where x > y, else y; the first operand of equal ones is y. */
@@ -141,6 +136,12 @@ INLINE vf vmax(vf x, vf y)
     vu m = (vu)(x > y);
     return (vf)(((vu)x & m) | ((vu)y & ~m));
 #endif
+}
+
+/* NaN stays NaN: a ReLU that made it 0 would hide a training that has diverged. */
+INLINE vf vrelu(vf v)
+{
+    return vmax(vset(0), v);
 }
 
 /* x clamped to lo..hi; NaN stays NaN. */
@@ -190,10 +191,14 @@ INLINE vf vsigmoid(vf x)
 }
 
 #if defined(__AVX512DQ__)
-/* e^-x, relative error 3e-6: 2^t = 2^floor(t) times a polynomial in the fraction (least maximum of the relative error on 0..1). */
+/*
+ * e^-x, relative error 3e-6: 2^t = 2^floor(t) times a polynomial in the fraction (least maximum of the relative error on 0..1).
+ * At most 2^125, so that vreciprocal() can take one more than it.
+ */
 INLINE vf vexp_negative(vf x)
 {
     vf t = x * -1.44269504088896341f;
+    t = (vf)_mm512_min_ps(_mm512_set1_ps(125.0f), (__m512)t);  /* of NaN and a number the second operand, t */
     vf f = (vf)_mm512_reduce_ps((__m512)t, _MM_FROUND_TO_NEG_INF);
     vf p = vset(1.34273982e-02f);
     p = p * f + 5.22410236e-02f;

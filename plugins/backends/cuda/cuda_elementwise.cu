@@ -32,7 +32,7 @@ template <typename T> struct add_terms {
         if (relu)
 #pragma unroll
             for (int e = 0; e < V; e++)
-                sum[e] = sum[e] > 0 ? sum[e] : 0;
+                sum[e] = sum[e] < 0 ? 0 : sum[e];  /* NaN stays NaN */
         store<V>(out + i, sum);
     }
 };

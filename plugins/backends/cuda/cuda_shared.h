@@ -116,9 +116,9 @@ CUDA_HD float cuda_act(int kind, float x)
     case BK_ACT_NONE:
         return x;
     case BK_ACT_RELU:
-        return x > 0 ? x : 0;
+        return x < 0 ? 0 : x;           /* NaN stays NaN */
     case BK_ACT_RELU6:
-        return x > 6 ? 6 : x > 0 ? x : 0;
+        return x > 6 ? 6 : x < 0 ? 0 : x;
     case BK_ACT_SILU:
         return x * cuda_sigmoid(x);
     default:
