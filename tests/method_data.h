@@ -129,21 +129,27 @@ static inline void world_enter_block_1(struct world *w)
     w->env.entry = bk_space_entry(&w->space, 1, w->env.prefix);
 }
 
-/* Open the device of a plugin instead; false when it is not built or cannot work here. */
-static inline bool world_use_backend(struct world *w, const char *name)
+/* Open the device of a plugin with these options instead; false when it is not built or cannot work here (world->f.err says why). */
+static inline bool world_use_options(struct world *w, const char *name, const char *const *options)
 {
-    struct bk_error err = BK_ERROR_INIT;
-    struct bk_instance *i = fixture_try(&w->f, BK_KIND_BACKEND, name, NULL);
+    struct bk_instance *i = fixture_try(&w->f, BK_KIND_BACKEND, name, options);
     struct bk_device *d;
     if (!i)
         return false;
-    int rc = bk_device_open(bk_instance_iface(i), i->state, 0, BK_REPEATABLE, 1, &d, &err);
+    int rc = bk_device_open(bk_instance_iface(i), i->state, 0, BK_REPEATABLE, 1, &d, &w->f.err);
     if (rc == BK_ENOTSUP)
         return false;
-    BK_ASSERT_OK(rc);
+    if (rc)
+        printf("\n    %s\n", w->f.err.text);
+    CU_ASSERT_FATAL(rc == BK_OK);
     bk_device_close(w->device);
     w->env.device = w->device = d;
     return true;
+}
+
+static inline bool world_use_backend(struct world *w, const char *name)
+{
+    return world_use_options(w, name, NULL);
 }
 
 /* Leave the test unless `name` (as bk_test_backend() gives it: NULL for "not asked for") is the backend of the world from here on. */

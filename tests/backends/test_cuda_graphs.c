@@ -21,19 +21,11 @@ static bool use_graphs(struct world *w, int most)
 {
     const char *wanted = bk_test_env("BK_TEST_BACKEND");
     char option[32], path[4200];
-    struct bk_device *d;
     snprintf(option, sizeof option, "graphs=%d", most);
-    struct bk_instance *i = fixture_try(&w->f, BK_KIND_BACKEND, *wanted ? wanted : "cuda", OPTIONS(option));
-    if (!i) {
+    if (!world_use_options(w, *wanted ? wanted : "cuda", OPTIONS(option))) {
         err = w->f.err;
         return false;
     }
-    int rc = bk_device_open(bk_instance_iface(i), i->state, 0, BK_REPEATABLE, 1, &d, &err);
-    if (rc == BK_ENOTSUP)
-        return false;
-    BK_ASSERT_OK(rc);
-    bk_device_close(w->device);
-    w->env.device = w->device = d;
     snprintf(path, sizeof path, "%s/tests/cuda_emulation/backends/cuda_emulation.so", bk_test_env("BK_TEST_BINARY"));
     void *module = strcmp(wanted, "cuda_emulation") ? NULL : dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     counts = module ? dlsym(module, "emulated_graphs") : &on_gpu;
