@@ -25,7 +25,8 @@ target_include_directories(cuda_emulation BEFORE PRIVATE ${CMAKE_CURRENT_SOURCE_
 target_compile_definitions(cuda_emulation PRIVATE CUDA_PLUGIN_NAME="cuda_emulation")
 target_link_libraries(cuda_emulation PRIVATE bosskit m)
 
-foreach(name IN ITEMS test_backend_agreement test_nats_step test_mbconv_step test_distill_step test_backend_ratings test_cuda_device test_cuda_graphs test_cuda_views)
+foreach(name IN ITEMS test_backend_agreement test_nats_step test_mbconv_step test_supervised_step test_distill_step test_backend_ratings
+    test_cuda_device test_cuda_graphs test_cuda_views)
   get_test_property(${name} ENVIRONMENT environment)
   add_test(NAME ${name}_emulated COMMAND ${name})
   set_tests_properties(${name}_emulated PROPERTIES LABELS backends TIMEOUT 600 ENVIRONMENT
