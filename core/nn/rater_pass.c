@@ -66,7 +66,7 @@ static int run_batch(const struct bk_pass *p, struct bk_loader *loader, bk_pass_
     return bk__step_run(p->tape, c.batch.n, call_fn, &c, err);
 }
 
-int bk_pass_run(const struct bk_pass *p, bk_pass_fn fn, void *user, int32_t *n_batches, struct bk_error *err)
+int bk_pass_run(const struct bk_pass *p, bk_pass_fn fn, void *user, struct bk_error *err)
 {
     const struct bk_host *host = p->env->host;
     struct bk_loader *loader;
@@ -88,8 +88,6 @@ int bk_pass_run(const struct bk_pass *p, bk_pass_fn fn, void *user, int32_t *n_b
         if (!rc && host && p->unit)
             host->progress(host->ctx, b + 1, n, p->unit, NULL);
     }
-    if (n_batches)
-        *n_batches = n;
     bk_loader_free(loader);
     return rc;
 }

@@ -7,6 +7,7 @@
  *
  * Not here: what happens at a leaf, and batches (rater_pass.c).
  */
+#include <bosskit/stats.h>
 #include <bosskit/traverse.h>
 
 #include <math.h>
@@ -26,6 +27,11 @@ struct bk_traverse {
     struct node *node;
     int32_t n_nodes, cap_nodes, n_leaves;
     int32_t *node_of;                           /* by leaf number */
+    double *sum, *score;                        /* by leaf number: weighted scores; those of the batch */
+    bool *told;                                 /* by leaf number: is there one of the batch? */
+    int32_t n_told;
+    double weight;                              /* of the finished batches */
+    struct bk_reliability repeats;
     struct bk_norm_store *input;
     int64_t input_dim[3];
 };
@@ -86,8 +92,13 @@ static int grow(struct bk_traverse *t, int32_t at, struct bk_error *err)
 
 static int number_leaves(struct bk_traverse *t, struct bk_error *err)
 {
-    t->node_of = bk_alloc((size_t)t->n_leaves * sizeof *t->node_of);
-    if (!t->node_of)
+    size_t n = (size_t)t->n_leaves;
+    t->node_of = bk_alloc(n * sizeof *t->node_of);
+    t->sum = bk_zalloc(n * sizeof *t->sum);
+    t->score = bk_zalloc(n * sizeof *t->score);
+    t->told = bk_zalloc(n * sizeof *t->told);
+    t->repeats.n_items = n;
+    if (!t->node_of || !t->sum || !t->score || !t->told)
         return bk_fail(err, BK_ENOMEM, "out of memory for %d paths", (int)t->n_leaves);
     for (int32_t i = 0; i < t->n_nodes; i++)
         if (t->node[i].leaf >= 0)
@@ -335,6 +346,10 @@ void bk_traverse_free(struct bk_traverse *t)
             bk_norm_store_free(t->node[i].head[w]);
         }
     bk_norm_store_free(t->input);
+    bk_reliability_release(&t->repeats);
+    bk_free(t->sum);
+    bk_free(t->score);
+    bk_free(t->told);
     bk_free(t->node_of);
     bk_free(t->node);
     bk_free(t);
@@ -350,24 +365,48 @@ const struct bk_path *bk_traverse_path(const struct bk_traverse *t, int32_t numb
     return &t->node[t->node_of[number]].path;
 }
 
-int bk_traverse_table(const struct bk_traverse *t, const double *sum, double n, struct bk_block_table *out,
-                      struct bk_error *err)
+int bk_traverse_score(struct bk_traverse *t, int32_t number, double score, double weight, struct bk_error *err)
+{
+    if (t->told[number])
+        return bk_fail(err, BK_ESTATE, "path %d of block %d has its score of this batch", (int)number, (int)t->c.env->block);
+    t->told[number] = true;
+    t->score[number] = score;
+    t->sum[number] += weight * score;
+    if (++t->n_told < t->n_leaves)
+        return BK_OK;
+    t->n_told = 0;
+    t->weight += weight;
+    memset(t->told, 0, (size_t)t->n_leaves * sizeof *t->told);
+    return bk_reliability_add(&t->repeats, t->score, err);
+}
+
+static int fill_table(const struct bk_traverse *t, struct bk_block_table *b, struct bk_error *err)
+{
+    b->path = bk_alloc(b->n * sizeof *b->path);
+    b->score = bk_alloc(b->n * sizeof *b->score);
+    if (!b->path || !b->score)
+        return bk_fail(err, BK_ENOMEM, "out of memory for %zu ratings", b->n);
+    for (int32_t i = 0; i < t->n_leaves; i++) {
+        b->path[i] = *bk_traverse_path(t, i);
+        b->score[i] = t->sum[i] / t->weight;
+        if (!isfinite(b->score[i]))
+            return bk_fail(err, BK_ENUMERIC, "a rating of block %d is not finite", (int)b->block);
+    }
+    b->reliability = bk_reliability_value(&t->repeats);
+    b->has_reliability = isfinite(b->reliability);
+    return BK_OK;
+}
+
+int bk_traverse_table(const struct bk_traverse *t, struct bk_block_table *out, struct bk_error *err)
 {
     struct bk_block_table b = { .block = t->c.env->block, .entry = t->c.env->entry, .n = (size_t)t->n_leaves };
-    b.path = bk_alloc(b.n * sizeof *b.path);
-    b.score = bk_alloc(b.n * sizeof *b.score);
-    if (!b.path || !b.score) {
+    if (!t->repeats.n_batches || t->n_told)
+        return bk_fail(err, BK_ESTATE, "block %d has %zu whole batches of scores and %d paths of another",
+                       (int)b.block, t->repeats.n_batches, (int)t->n_told);
+    int rc = fill_table(t, &b, err);
+    if (rc)
         bk_block_table_release(&b);
-        return bk_fail(err, BK_ENOMEM, "out of memory for %zu ratings", b.n);
-    }
-    for (int32_t i = 0; i < t->n_leaves; i++) {
-        b.path[i] = *bk_traverse_path(t, i);
-        b.score[i] = sum[i] / n;
-        if (!isfinite(b.score[i])) {
-            bk_block_table_release(&b);
-            return bk_fail(err, BK_ENUMERIC, "a rating of block %d is not finite", (int)b.block);
-        }
-    }
-    *out = b;
-    return BK_OK;
+    else
+        *out = b;
+    return rc;
 }

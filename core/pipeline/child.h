@@ -59,8 +59,11 @@ struct bk_stage_job {
 /** The hidden command. */
 BK_API int bk_stage_main(const char *spec_path, struct bk_error *err);
 
-/** Rate the block of job->env with the row's rater and write `file` into job->dir. `trained` may be NULL. */
-int bk__rate_block_into(struct bk_stage_job *job, const struct bk_bundle *trained, const char *file,
+/**
+ * Rate the block of job->env with the row's rater and write `file` into job->dir. `trained` may be NULL. *reliability (may be
+ * NULL) is NaN where the rater does not know it.
+ */
+int bk__rate_block_into(struct bk_stage_job *job, const struct bk_bundle *trained, const char *file, double *reliability,
                         struct bk_error *err);
 
 int bk__stage_train(struct bk_stage_job *job, struct bk_error *err);
@@ -89,5 +92,8 @@ int bk__pairs_write(const char *path, const char *header, const char *const *nam
                     struct bk_error *err);
 /** Values of such a file in order; the names must be those expected. Errors: BK_EDATA */
 int bk__pairs_read(const char *path, const char *const *name, double *value, size_t n, struct bk_error *err);
+
+/** One pair of a rating stage, "reliability"; not there when the rater does not know it. */
+#define BK__RELIABILITY_FILE "reliability.csv"
 
 #endif

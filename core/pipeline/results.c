@@ -249,6 +249,7 @@ static int add_row(const struct bk_plan *p, struct bk_plan_row *r, struct bk_rep
         if (failed)
             rc = bk_fail(err, failed->error.code, "%s: %s", failed->label, failed->error.text);
         e->uncorrelated = r->truth->n == 0;
+        bk__add_blocks(r, e);
         if (!rc && r->truth->n)
             rc = add_ratings(p, r, rating, e, err);
         if (!rc)

@@ -74,6 +74,31 @@ int bk__add_pairs(const struct bk_plan *p, struct bk_report *out, struct bk_erro
     return BK_OK;
 }
 
+/* ---- blocks ------------------------------------------------------------------------------------------------------- */
+
+static void fill_block(const struct bk_block_table *t, uint32_t better, struct bk_report_block *b)
+{
+    double sign = better == BK_LOWER_IS_BETTER ? -1 : 1;
+    size_t best = 0, worst = 0;
+    for (size_t i = 1; i < t->n; i++) {
+        best = sign * t->score[i] > sign * t->score[best] ? i : best;
+        worst = sign * t->score[i] < sign * t->score[worst] ? i : worst;
+    }
+    bk_path_format(&t->path[best], b->best);
+    b->n_paths = t->n;
+    b->best_rating = t->score[best];
+    b->worst_rating = t->score[worst];
+    b->reliability = t->has_reliability ? t->reliability : NAN;
+}
+
+void bk__add_blocks(const struct bk_plan_row *r, struct bk_report_entry *e)
+{
+    if (!(bk_row_rater(r->row)->flags & BK_RATER_BLOCKS))
+        return;
+    for (int32_t k = 0; k < r->row->space.info.n_blocks && r->rate[k] && r->rate[k]->table.n; k++, e->n_blocks++)
+        fill_block(&r->rate[k]->table, bk_row_rater(r->row)->better, &e->block[k]);
+}
+
 /* ---- convergence ----------------------------------------------------------------------------------------------- */
 
 /** Ratings of all blocks after `epoch` epochs, from what the training stages wrote. */

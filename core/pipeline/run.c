@@ -119,6 +119,20 @@ static json_t *stage_json(const struct bk_stage *s)
 
 /* ---- after a stage -------------------------------------------------------------------------------------------- */
 
+static int take_reliability(struct bk_stage *s, struct bk_error *err)
+{
+    static const char *const name[] = { "reliability" };
+    char *path = output(s, BK__RELIABILITY_FILE);
+    int rc = path ? BK_OK : bk_fail(err, BK_ENOMEM, "out of memory for ratings");
+
+    if (!rc && bk_file_exists(path)) {
+        rc = bk__pairs_read(path, name, &s->table.reliability, 1, err);
+        s->table.has_reliability = !rc;
+    }
+    bk_free(path);
+    return rc;
+}
+
 /** Ratings of a block and its best path, of equals the first in order of enumeration; or the path that stands in for it. */
 static int take_ratings(struct bk_stage *s, struct bk_error *err)
 {
@@ -135,6 +149,8 @@ static int take_ratings(struct bk_stage *s, struct bk_error *err)
                                     &s->table, err)
                   : bk_fail(err, BK_ENOMEM, "out of memory for ratings");
     bk_free(path);
+    if (!rc)
+        rc = take_reliability(s, err);
     if (rc)
         return rc;
     for (size_t i = 1; i < s->table.n; i++) {

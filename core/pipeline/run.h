@@ -47,6 +47,8 @@ int bk__rate_by_tables(const struct bk_plan_row *r, const struct bk_block_table 
 
 /* More results (results_more.c), for reports whose entries are there. */
 
+/** Ratings of a row's blocks, where they were rated. */
+void bk__add_blocks(const struct bk_plan_row *r, struct bk_report_entry *e);
 /** Correlations during training of a row with rate_every; the last epoch is the entry's own. */
 int bk__add_epochs(const struct bk_plan *p, const struct bk_plan_row *r, struct bk_report_entry *e, struct bk_error *err);
 /** Every row against every other one with the same truth; in reports of many rows against the first alone. */

@@ -45,7 +45,7 @@ static int write_ratings(const struct bk_stage_job *job, const struct bk_block_t
     return rc;
 }
 
-int bk__rate_block_into(struct bk_stage_job *job, const struct bk_bundle *trained, const char *file,
+int bk__rate_block_into(struct bk_stage_job *job, const struct bk_bundle *trained, const char *file, double *reliability,
                         struct bk_error *err)
 {
     const struct bk_instance *rater = job->row->part[BK_SLOT_RATER];
@@ -57,9 +57,25 @@ int bk__rate_block_into(struct bk_stage_job *job, const struct bk_bundle *traine
         rc = check_finite(&table, err);
     if (!rc)
         rc = write_ratings(job, &table, file, err);
+    if (reliability)
+        *reliability = table.has_reliability ? table.reliability : NAN;
     bk_block_table_release(&table);
     if (rc)
         bk_context(err, "rater '%s', block %d", rater->found->plugin->name, job->env->block);
+    return rc;
+}
+
+/** A number in a file of its own, so that ratings.csv stays what it is everywhere; no file where there is no number. */
+static int write_reliability(const struct bk_stage_job *job, double reliability, struct bk_error *err)
+{
+    static const char *const name[] = { "reliability" };
+    struct bk_text path = BK_TEXT_INIT;
+
+    if (!isfinite(reliability))
+        return BK_OK;
+    bk_text_addf(&path, "%s/" BK__RELIABILITY_FILE, job->dir);
+    int rc = bk__pairs_write(bk_text_get(&path), "name,value", name, &reliability, 1, err);
+    bk_text_release(&path);
     return rc;
 }
 
@@ -67,10 +83,13 @@ int bk__stage_rate(struct bk_stage_job *job, struct bk_error *err)
 {
     const char *trained = json_string_value(json_object_get(job->spec, "trained"));
     struct bk_bundle *bundle = NULL;
+    double reliability = NAN;
     int rc = trained ? bk_bundle_read(trained, &bundle, err) : BK_OK;
 
     if (!rc)
-        rc = bk__rate_block_into(job, bundle, "ratings.csv", err);
+        rc = bk__rate_block_into(job, bundle, "ratings.csv", &reliability, err);
+    if (!rc)
+        rc = write_reliability(job, reliability, err);
     bk_bundle_free(bundle);
     return rc;
 }

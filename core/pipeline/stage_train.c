@@ -89,7 +89,7 @@ static int rate_now(struct training *t, int64_t epoch, struct bk_error *err)
     int rc = t->iface->result(t->state, b, err);
     bk__epoch_file(epoch, file);
     if (!rc)
-        rc = bk__rate_block_into(t->job, b, file, err);
+        rc = bk__rate_block_into(t->job, b, file, NULL, err);
     bk_bundle_free(b);
     return rc;
 }

@@ -23,6 +23,14 @@ struct bk_report_epoch {
     struct bk_correlation corr;
 };
 
+/** Ratings of one block as the rater gives them. */
+struct bk_report_block {
+    size_t n_paths;
+    char best[BK_MAX_LAYERS + 1];       /* path; of equals the first */
+    double best_rating, worst_rating;
+    double reliability;                 /* over validation batches (bk_reliability_value()); NaN: not known */
+};
+
 struct bk_report_entry {
     char *name, *rater, *better;        /* better: what the rater's raw numbers say, "lower" or "higher" */
     char *settings;                     /* "seed 0, f32, fast, cpu"; "" for baselines */
@@ -40,6 +48,8 @@ struct bk_report_entry {
     char *found_arch;                   /* NULL: no search */
     double found_score, found_params, found_macs, found_truth;   /* found_truth NaN: not known */
     double found_published;             /* published truth of what that method found; NaN: none */
+    struct bk_report_block block[BK_MAX_BLOCKS];
+    int32_t n_blocks;                   /* 0: the rater rates no blocks */
     struct bk_report_epoch *epoch;      /* correlations during training, ascending */
     size_t n_epochs;
     struct bk_report_point *point;
@@ -121,6 +131,14 @@ void bk__pairs_markdown(const struct bk_report *r, struct bk_text *out);
 void bk__pairs_csv(const struct bk_report *r, struct bk_text *out);
 void bk__pairs_tex(const struct bk_report *r, struct bk_text *out);
 void bk__pairs_html(const struct bk_report *r, struct bk_text *out);
+
+/* Ratings of single blocks (report_blocks.c); nothing is added when there are none. */
+void bk__blocks_notes(const struct bk_report *r, const char *bullet, struct bk_text *out);
+void bk__blocks_markdown(const struct bk_report *r, struct bk_text *out);
+void bk__blocks_csv(const struct bk_report *r, struct bk_text *out);
+void bk__blocks_html(const struct bk_report *r, struct bk_text *out);
+json_t *bk__blocks_save(const struct bk_report_entry *e);
+int bk__blocks_load(struct bk_report_entry *e, const json_t *a, struct bk_error *err);
 
 /* Named architectures (report_archs.c); nothing is added when there are none. */
 void bk__archs_text(const struct bk_report *r, struct bk_text *out);

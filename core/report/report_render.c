@@ -135,6 +135,7 @@ void bk__report_html(const struct bk_report *r, struct bk_text *out)
     if (r->n)
         html_table(r, out);
     bk__pairs_html(r, out);
+    bk__blocks_html(r, out);
     bk__archs_html(r, out);
     bk__retrained_html(r, out);
     bk_text_add(out, "<p><small>Correlations: higher rating is better. Intervals: 95 % bootstrap over architectures. bosskit ");
@@ -215,13 +216,14 @@ static int copy_run_json(const char *dir, struct bk_error *err)
     return rc;
 }
 
-/** What not every report has: comparisons, named architectures, convergence. */
+/** What not every report has: comparisons, blocks, named architectures, convergence. */
 static int render_parts(const struct bk_report *r, const char *dir, struct bk_error *err)
 {
     static const struct {
         const char *file;
         void (*make)(const struct bk_report *r, struct bk_text *out);
     } part[] = { { "tables/pairs.csv", bk__pairs_csv },
+                 { "tables/blocks.csv", bk__blocks_csv },
                  { "tables/architectures.csv", bk__archs_csv },
                  { "tables/retrained.csv", bk__retrained_csv },
                  { "tables/convergence.csv", bk__curves_csv } };

@@ -91,6 +91,8 @@ static json_t *entry_json(const struct bk_report_entry *e)
                                             real(e->top.regret), "mean_truth", real(e->top.mean_truth)));
     if (e->uncorrelated)
         json_object_set_new(o, "uncorrelated", json_true());
+    if (e->n_blocks)
+        json_object_set_new(o, "blocks", bk__blocks_save(e));
     if (e->n_epochs)
         json_object_set_new(o, "epochs", bk__report_epochs_save(e));
     if (e->has_published[0] || e->has_published[1] || e->has_published[2] || isfinite(e->found_published))
@@ -284,6 +286,7 @@ static int load_entries(struct bk_report *r, const json_t *rows, const char *dir
         if (!e->name)
             return bk_fail(err, BK_EDATA, "'%s/run.json' has a row without a name", dir);
         load_numbers(e, o);
+        BK_TRY(bk__blocks_load(e, json_object_get(o, "blocks"), err));
         BK_TRY(bk__report_epochs_load(e, json_object_get(o, "epochs"), err));
         BK_TRY(load_scores(e, dir, err));
     }

@@ -157,6 +157,7 @@ static void add_notes(const struct bk_report *r, const char *bullet, struct bk_t
             bk_text_addf(out, "%s%s: %zu architectures without a finite rating or truth are left out\n", bullet, e->name,
                          e->n_excluded);
     }
+    bk__blocks_notes(r, bullet, out);
     add_grouped(r, NOTE_UNCORRELATED, bullet, "", out);
     add_grouped(r, NOTE_SOURCE, bullet, "published values from ", out);
     add_grouped(r, NOTE_SETTINGS, bullet, "", out);
@@ -250,6 +251,7 @@ void bk__report_markdown(const struct bk_report *r, struct bk_text *out)
     if (r->n)
         bk_text_add(out, "\n");
     bk__pairs_markdown(r, out);
+    bk__blocks_markdown(r, out);
     bk__archs_markdown(r, out);
     bk__retrained_markdown(r, out);
     add_notes(r, "- ", out);

@@ -50,7 +50,6 @@ struct rating {
     struct bk_tape *tape;
     struct bk_traverse *paths;
     struct bk_tensor **loss;                    /* R_p of the current batch, scalars on the device */
-    double *sum;                                /* over batches */
     struct bk_tensor *centre[2];                /* of the current batch, by view, on the tape */
     int view;                                   /* in the current walk */
 };
@@ -135,7 +134,7 @@ static int rate_batch(void *user, const struct bk_batch *batch, struct bk_tensor
     for (int32_t p = 0; p < n; p++) {
         double value;
         BK_TRY(bk_tensor_read_f64(r->loss[p], &value, err));
-        r->sum[p] += value;
+        BK_TRY(bk_traverse_score(r->paths, p, value, 1, err));
     }
     return BK_OK;
 }
@@ -152,7 +151,7 @@ static struct bk_pass pass_over(const struct rating *r, const struct bk_split *s
 }
 
 /* Statistics from the first batch of the training split's first permutation, then all validation batches. */
-static int run_passes(struct rating *r, int32_t *n_batches, struct bk_error *err)
+static int run_passes(struct rating *r, struct bk_error *err)
 {
     struct bk_pass calibration = pass_over(r, &r->env->data->train, r->options->calib_images);
     struct bk_pass rating = pass_over(r, &r->env->data->val, r->options->batch);
@@ -160,8 +159,8 @@ static int run_passes(struct rating *r, int32_t *n_batches, struct bk_error *err
     calibration.max_batches = 1;
     rating.limit = (uint32_t)r->options->n_images;
     rating.unit = "batches";
-    BK_TRY(bk_pass_run(&calibration, calibrate, r, NULL, err));
-    return bk_pass_run(&rating, rate_batch, r, n_batches, err);
+    BK_TRY(bk_pass_run(&calibration, calibrate, r, err));
+    return bk_pass_run(&rating, rate_batch, r, err);
 }
 
 /* ---- rate_block ------------------------------------------------------------------------------------- */
@@ -184,12 +183,11 @@ static int reset_predictor(struct rating *r, struct bk_error *err)
     return rc;
 }
 
-static int make_sums(struct rating *r, struct bk_error *err)
+static int make_losses(struct rating *r, struct bk_error *err)
 {
     int32_t n = bk_traverse_count(r->paths);
     r->loss = bk_zalloc((size_t)n * sizeof(struct bk_tensor *));
-    r->sum = bk_zalloc((size_t)n * sizeof *r->sum);
-    if (!r->loss || !r->sum)
+    if (!r->loss)
         return bk_fail(err, BK_ENOMEM, "out of memory for %d paths", (int)n);
     for (int32_t p = 0; p < n; p++)
         BK_TRY(bk_tensor_new(r->env->device, bk_dtype_accum(r->env->dtype), 0, NULL, &r->loss[p], err));
@@ -201,7 +199,6 @@ static void release(struct rating *r)
     for (int32_t p = 0; r->loss && p < bk_traverse_count(r->paths); p++)
         bk_tensor_free(r->loss[p]);
     bk_free(r->loss);
-    bk_free(r->sum);
     bk_traverse_free(r->paths);
     bk_tape_free(r->tape);
     bk_siamese_release(&r->net);
@@ -209,7 +206,7 @@ static void release(struct rating *r)
 
 /* Rate all paths of the block, or the n_only in `only` with a centre of their own. */
 static int run(struct rating *r, const struct bk_bundle *trained, const struct bk_path *only, size_t n_only,
-               int32_t *n_batches, struct bk_error *err)
+               struct bk_error *err)
 {
     const struct bk_env *env = r->env;
     if (!trained || !env->data)
@@ -228,18 +225,17 @@ static int run(struct rating *r, const struct bk_bundle *trained, const struct b
                                     .n_only = n_only };
     bk_tape_set_recording(r->tape, false);
     BK_TRY(bk_traverse_new(&c, &r->paths, err));
-    BK_TRY(make_sums(r, err));
-    return run_passes(r, n_batches, err);
+    BK_TRY(make_losses(r, err));
+    return run_passes(r, err);
 }
 
 static int rate_block(void *state, const struct bk_env *env, const struct bk_bundle *trained,
                       struct bk_block_table *out, struct bk_error *err)
 {
     struct rating r = { .options = state, .env = env };
-    int32_t n_batches = 0;
-    int rc = run(&r, trained, NULL, 0, &n_batches, err);
+    int rc = run(&r, trained, NULL, 0, err);
     if (!rc)
-        rc = bk_traverse_table(r.paths, r.sum, n_batches, out, err);
+        rc = bk_traverse_table(r.paths, out, err);
     release(&r);
     return rc;
 }
@@ -249,10 +245,9 @@ static int rate_paths(void *state, const struct bk_env *env, const struct bk_bun
 {
     struct rating r = { .options = state, .env = env };
     struct bk_block_table table = { 0 };
-    int32_t n_batches = 0;
-    int rc = n ? run(&r, trained, path, n, &n_batches, err) : BK_OK;
+    int rc = n ? run(&r, trained, path, n, err) : BK_OK;
     if (!rc && n)
-        rc = bk_traverse_table(r.paths, r.sum, n_batches, &table, err);
+        rc = bk_traverse_table(r.paths, &table, err);
     for (size_t i = 0; !rc && i < n; i++) {
         size_t j = 0;
         while (!bk_path_equal(&table.path[j], &path[i]))        /* all are there: bk_traverse_new() has checked */

@@ -27,7 +27,7 @@ static void test_list(void)
     CU_ASSERT_EQUAL(run("list rater", false), 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(output, "rater/steady"));
     CU_ASSERT_PTR_NULL(strstr(output, "backend/"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(output, "abi.so: is built for ABI 3.3"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(output, "abi.so: is built for ABI 4.3"));
     CU_ASSERT_EQUAL(run("list fish", true), 2);
     CU_ASSERT_PTR_NOT_NULL(strstr(output, "unknown kind 'fish'"));
     CU_ASSERT_EQUAL(run("list rater space", true), 2);
@@ -61,13 +61,13 @@ static void test_describe(void)
     CU_ASSERT_EQUAL(run("describe rater/steddy", true), 4);
     CU_ASSERT_PTR_NOT_NULL(strstr(output, "no rater 'steddy' (nearest: 'steady')"));
     CU_ASSERT_EQUAL(run("describe rater/abi", true), 4);
-    CU_ASSERT_PTR_NOT_NULL(strstr(output, "was refused: is built for ABI 3.3"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(output, "was refused: is built for ABI 4.3"));
 }
 
 static void test_doctor(void)
 {
     CU_ASSERT_EQUAL(run("doctor", false), 0);
-    CU_ASSERT_PTR_NOT_NULL(strstr(output, "plugin ABI 2.0"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(output, "plugin ABI 3.0"));
     CU_ASSERT_PTR_NOT_NULL(strstr(output, "backend ref"));
     CU_ASSERT_PTR_NOT_NULL(strstr(output, "cache "));
 }

@@ -190,6 +190,35 @@ static void test_convergence(void)
     bk_scratch_close(&s);
 }
 
+/** What a row says of its blocks is what its ratings have. */
+static void test_blocks(void)
+{
+    NEED_PLUGINS();
+    bk_scratch_write(&s, "blocks.cfg", "@include \"tiny.cfg\"\n" ON_FILE);
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "blocks.cfg"), 0);
+    json_t *run = run_json("tiny");
+    const json_t *rows = json_object_get(run, "rows"), *block = json_object_get(json_array_get(rows, 0), "blocks");
+    CU_ASSERT_EQUAL_FATAL(json_array_size(block), 3);
+    for (size_t k = 0; k < 3; k++) {
+        const json_t *b = json_array_get(block, k);
+        double reliability = json_number_value(json_object_get(b, "reliability"));
+        CU_ASSERT(json_integer_value(json_object_get(b, "paths")) == (k < 2 ? 4 : 2));
+        CU_ASSERT(json_number_value(json_object_get(b, "best_rating")) < json_number_value(json_object_get(b, "worst_rating")));
+        CU_ASSERT(reliability != 0 && reliability < 1);
+    }
+    CU_ASSERT_PTR_NULL(json_object_get(json_array_get(rows, 1), "blocks"));    /* a baseline */
+    CU_ASSERT(exists("runs/tiny/tables/blocks.csv"));
+    json_decref(run);
+
+    char *made = bk_scratch_read(&s, "runs/tiny/tables/blocks.csv");
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "blocks.cfg"), 0);
+    char *cached = bk_scratch_read(&s, "runs/tiny/tables/blocks.csv");
+    CU_ASSERT_STRING_EQUAL(made, cached);
+    bk_free(made);
+    bk_free(cached);
+    bk_scratch_close(&s);
+}
+
 /** Behind the paths that were found by themselves all is the same; behind others the later blocks are made anew. */
 static void test_fixed_prefix(void)
 {
@@ -300,5 +329,5 @@ static void test_search_alone(void)
     bk_scratch_close(&s);
 }
 
-BK_SUITE({ "search alone", test_search_alone }, { "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "convergence", test_convergence }, { "fixed prefix", test_fixed_prefix },
+BK_SUITE({ "search alone", test_search_alone }, { "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "blocks", test_blocks }, { "convergence", test_convergence }, { "fixed prefix", test_fixed_prefix },
          { "evolution", test_evolution }, { "named and quoted", test_named_and_quoted })

@@ -194,24 +194,59 @@ static void test_behind_an_input(void)
 
 /* ---- tables and refusals ------------------------------------------------------------------------------------ */
 
+/* Two batches of weights 1 and 3, told in different orders. */
+static void tell(struct bench *b, const double score[2][4])
+{
+    struct bk_error err = BK_ERROR_INIT;
+    for (int i = 0; i < 4; i++)
+        BK_ASSERT_OK(bk_traverse_score(b->t, i, score[0][i], 1, &err));
+    for (int i = 3; i >= 0; i--)
+        BK_ASSERT_OK(bk_traverse_score(b->t, i, score[1][i], 3, &err));
+}
+
 static void test_table(void)
 {
+    static const double score[2][4] = { { 3, 1, -2, 7 }, { 5, 1, -4, 9 } };
     struct bk_error err = BK_ERROR_INIT;
     static struct bench b;
     struct bk_block_table t;
-    double sum[4] = { 3, 1, -2, 7 };
     open_bench(&b, 1);
-    BK_ASSERT_OK(bk_traverse_table(b.t, sum, 2, &t, &err));
+    CU_ASSERT_EQUAL(bk_traverse_table(b.t, &t, &err), BK_ESTATE);
+    tell(&b, score);
+    BK_ASSERT_OK(bk_traverse_table(b.t, &t, &err));
     CU_ASSERT_EQUAL_FATAL(t.n, 4);
     CU_ASSERT_EQUAL(t.block, 1);
     CU_ASSERT_EQUAL(t.entry, 1);
     for (int i = 0; i < 4; i++) {
-        CU_ASSERT_EQUAL(t.score[i], sum[i] / 2);
+        CU_ASSERT_EQUAL(t.score[i], (score[0][i] + 3 * score[1][i]) / 4);
         CU_ASSERT(bk_path_equal(&t.path[i], bk_traverse_path(b.t, i)));
     }
+    /* by hand: sums of squares 130 of the paths and 5.5 of the rest, 3 degrees of freedom each */
+    CU_ASSERT(t.has_reliability);
+    BK_ASSERT_CLOSE(t.reliability, 1 - 5.5 / 130, 1e-14);
     bk_block_table_release(&t);
-    sum[2] = NAN;
-    CU_ASSERT_EQUAL(bk_traverse_table(b.t, sum, 2, &t, &err), BK_ENUMERIC);
+    BK_ASSERT_OK(bk_traverse_score(b.t, 2, NAN, 1, &err));
+    CU_ASSERT_EQUAL(bk_traverse_score(b.t, 2, 1, 1, &err), BK_ESTATE);
+    CU_ASSERT_EQUAL(bk_traverse_table(b.t, &t, &err), BK_ESTATE);
+    for (int i = 0; i < 4; i++)
+        if (i != 2)
+            BK_ASSERT_OK(bk_traverse_score(b.t, i, 0, 1, &err));
+    CU_ASSERT_EQUAL(bk_traverse_table(b.t, &t, &err), BK_ENUMERIC);
+    close_bench(&b);
+}
+
+/* One batch has nothing to compare it with. */
+static void test_one_batch(void)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    static struct bench b;
+    struct bk_block_table t;
+    open_bench(&b, 0);
+    for (int i = 0; i < 4; i++)
+        BK_ASSERT_OK(bk_traverse_score(b.t, i, i, 1, &err));
+    BK_ASSERT_OK(bk_traverse_table(b.t, &t, &err));
+    CU_ASSERT(!t.has_reliability);
+    bk_block_table_release(&t);
     close_bench(&b);
 }
 
@@ -251,5 +286,5 @@ static void test_refusals(void)
     close_bench(&b);
 }
 
-BK_SUITE({ "first block", test_first_block }, { "behind an input", test_behind_an_input }, { "table", test_table },
+BK_SUITE({ "first block", test_first_block }, { "behind an input", test_behind_an_input }, { "table", test_table }, { "one batch", test_one_batch },
          { "refusals", test_refusals })

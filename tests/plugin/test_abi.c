@@ -52,6 +52,7 @@ _Static_assert(sizeof(struct bk_opt) == 80, "bk_opt is an array element: its siz
 _Static_assert(sizeof(struct bk_path) == 32, "bk_path");
 _Static_assert(sizeof(struct bk_arch) == 4 + BK_MAX_BLOCKS * 32, "bk_arch");
 _Static_assert(sizeof(struct bk_cost) == 24, "bk_cost");
+_Static_assert(sizeof(struct bk_block_table) == 48, "bk_block_table is filled by raters: its size is part of the contract");
 #endif
 _Static_assert(sizeof(struct bk_error) == 1024, "bk_error");
 

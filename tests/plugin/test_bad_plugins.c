@@ -54,7 +54,7 @@ static void refuse(const char *fault, const char *wanted)
         refuse(#fault, wanted);                                                          \
     }
 
-REFUSED(abi, "is built for ABI 3.3, this bosskit offers 2.0; rebuild the plugin or use a bosskit of that ABI (built "
+REFUSED(abi, "is built for ABI 4.3, this bosskit offers 3.0; rebuild the plugin or use a bosskit of that ABI (built "
              "with: a test)")
 REFUSED(no_module, "exports no symbol bk_module, it is no bosskit plugin")
 REFUSED(module_size, "bk_module has struct_size 0, wanted 24..4096")
@@ -221,7 +221,7 @@ static void test_not_found(void)
     CU_ASSERT(strncmp(err.text, "no rater 'steddy' (nearest: 'steady'); searched: ", 49) == 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, a));
     CU_ASSERT_EQUAL(bk_registry_find(r, BK_KIND_RATER, "abi", &f, &err), BK_EPLUGIN);
-    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "abi.so' was refused: is built for ABI 3.3"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "abi.so' was refused: is built for ABI 4.3"));
     bk_registry_close(r);
 }
 

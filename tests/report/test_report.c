@@ -72,6 +72,9 @@ static void fill(struct bk_report *r)
     e->published[0] = 0.51, e->published[1] = 0.77, e->published[2] = 0.79;
     e->found_published = 93.27;
     e->published_source = dup_text("Table 6");
+    e->n_blocks = 2;
+    e->block[0] = (struct bk_report_block){ .n_paths = 64, .best = "74", .best_rating = -3.25, .worst_rating = -3.125, .reliability = 0.3125 };
+    e->block[1] = (struct bk_report_block){ .n_paths = 8, .best = "6", .best_rating = -2.5, .worst_rating = -2.25, .reliability = NAN };
     e->epoch = bk_zalloc(2 * sizeof *e->epoch);
     e->n_epochs = 2;
     e->epoch[0] = (struct bk_report_epoch){ 5, corr(0.25, 0.375, 0.4375, 3) };
@@ -137,7 +140,7 @@ static void test_there_and_back(void)
 {
     static const char *const files[] = { "run.json", "MANIFEST.sha256", "report.html", "tables/results.md", "tables/results.csv",
                                          "tables/results.tex", "tables/pairs.csv", "tables/architectures.csv",
-                                         "tables/convergence.csv", "plots/convergence-a___b.svg", "plots/arch-a___b-T0.svg" };
+                                         "tables/blocks.csv", "tables/convergence.csv", "plots/convergence-a___b.svg", "plots/arch-a___b-T0.svg" };
     struct bk_error err = BK_ERROR_INIT;
     struct bk_report r, again = { 0 };
     struct bk_text a = BK_TEXT_INIT, b = BK_TEXT_INIT;
@@ -214,7 +217,7 @@ static size_t count(const char *text, const char *what)
 static void test_shapes_of_tables(void)
 {
     static const char *const csv[] = { "tables/results.csv", "tables/pairs.csv", "tables/architectures.csv",
-                                       "tables/convergence.csv" };
+                                       "tables/blocks.csv", "tables/convergence.csv" };
     struct bk_report r;
     CU_ASSERT_FATAL(open_dir());
     fill(&r);
@@ -240,6 +243,32 @@ static void test_shapes_of_tables(void)
     }
     CU_ASSERT_EQUAL(n_rows, 2 + 4 + 2 + 3);
     bk_free(tex);
+    bk_report_release(&r);
+    close_dir();
+}
+
+/* Ratings of blocks: all in the files, on a terminal those alone that are mostly noise. */
+static void test_blocks(void)
+{
+    struct bk_report r;
+    struct bk_text terminal = BK_TEXT_INIT;
+    CU_ASSERT_FATAL(open_dir());
+    fill(&r);
+    save_and_render(&r, "x");
+    bk_report_text(&r, &terminal);
+    char *csv = read_at("x", "tables/blocks.csv"), *html = read_at("x", "report.html"), *md = read_at("x", "tables/results.md");
+    CU_ASSERT(has(csv, "a & b,0,64,74,-3.25,-3.125,0.3125\na & b,1,8,6,-2.5,-2.25,\n"));
+    CU_ASSERT(has(html, "<td>0</td><td>64</td><td><code>74</code></td><td>-3.25000</td><td>-3.12500</td><td>0.31</td>"));
+    CU_ASSERT(has(md, "| a & b | 1 | 8 | 6 | -2.50000 | -2.25000 | - |"));
+    CU_ASSERT(has(bk_text_get(&terminal), "a & b: ratings are mostly noise in block 0 (reliability 0.31); more"));
+    r.entry[0].block[0].reliability = 0.5;
+    bk_text_release(&terminal);
+    bk_report_text(&r, &terminal);
+    CU_ASSERT_PTR_NULL(strstr(bk_text_get(&terminal), "noise"));
+    bk_free(csv);
+    bk_free(html);
+    bk_free(md);
+    bk_text_release(&terminal);
     bk_report_release(&r);
     close_dir();
 }
@@ -300,4 +329,4 @@ static void test_many_points(void)
 }
 
 BK_SUITE({ "there and back", test_there_and_back }, { "every form", test_every_form },
-         { "shapes of tables", test_shapes_of_tables }, { "pictures", test_pictures }, { "many points", test_many_points })
+         { "shapes of tables", test_shapes_of_tables }, { "blocks", test_blocks }, { "pictures", test_pictures }, { "many points", test_many_points })

@@ -117,6 +117,8 @@ struct bk_block_table {
     size_t n;
     struct bk_path *path;
     double *score;
+    double reliability;         /* of the scores over validation batches (bk_reliability_value()), if the rater knows it */
+    bool has_reliability;
 };
 BK_API void bk_block_table_release(struct bk_block_table *t);
 

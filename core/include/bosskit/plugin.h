@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define BK_ABI_MAJOR 2
+#define BK_ABI_MAJOR 3
 #define BK_ABI_MINOR 0
 #define BK_VERSION "0.1.0"
 

@@ -71,6 +71,26 @@ struct bk_top {
 BK_API int bk_top_k(const double *rating, const double *truth, size_t n, size_t k,
                     struct bk_top *out, struct bk_error *err) BK_MUST_USE;
 
+/**
+ * Items that were scored on one batch after the other: would other batches give the same means? With x[i][b] the score of item i
+ * on batch b,
+ *
+ *     reliability = 1 - MS(items x batches) / MS(items)          (Hoyt 1941; Cronbach's alpha 1951)
+ *
+ * estimates the share of the variance of the items' means that is not noise: 1 without noise, 0 and below when nothing
+ * else is seen. What is common to all items of a batch does not count. Set up with n_items; the rest is zero.
+ */
+struct bk_reliability {
+    size_t n_items, n_batches;
+    double *sum;                /* by item: x[i][b] - mean over items, over batches; owned */
+    double squares;             /* of the same */
+};
+/** Add score[n_items] of one batch. Errors: BK_ENOMEM */
+BK_API int bk_reliability_add(struct bk_reliability *r, const double *score, struct bk_error *err) BK_MUST_USE;
+/** NaN with less than two items or batches, or when the items' means are equal. */
+BK_API double bk_reliability_value(const struct bk_reliability *r);
+BK_API void bk_reliability_release(struct bk_reliability *r);
+
 /** Mid-ranks 1..n (ties share the mean). */
 BK_API int bk_ranks(const double *x, size_t n, double *out, struct bk_error *err) BK_MUST_USE;
 

@@ -9,11 +9,12 @@
  *     bk_traverse_new(&config, &t, err);                         shapes, from two black images
  *     bk_traverse_calibrate(t, images, 1, leaf, user, err);      statistics of training images
  *     bk_traverse_run(t, net, images, leaf, user, err);          again and again, with those statistics
- *     bk_traverse_table(t, sum, n_batches, &table, err);
+ *     bk_traverse_score(t, number, score, 1);                    of every path, once a batch
+ *     bk_traverse_table(t, &table, err);
  *
  * One or two networks (weight sets of one description, e.g. online and target) are walked on the same
  * input, each with its own statistics. Weight sets are only read. What a walk puts on the tape is gone
- * when it returns; what must last (sums, centres) is put there before, or has memory of its own.
+ * when it returns; what must last (centres) is put there before, or has memory of its own.
  *
  * Not here: data (see bk_pass_run() below for batches), losses, files.
  */
@@ -94,9 +95,19 @@ BK_API int bk_traverse_run_path(struct bk_traverse *t, int32_t net, int32_t numb
                                 struct bk_tensor *images, bk_traverse_leaf_fn leaf, void *user,
                                 struct bk_error *err) BK_MUST_USE;
 
-/** The block's table: sum[path number] / n. Errors: BK_ENUMERIC when one is not finite */
-BK_API int bk_traverse_table(const struct bk_traverse *t, const double *sum, double n,
-                             struct bk_block_table *out, struct bk_error *err) BK_MUST_USE;
+/**
+ * Path `number` has this score on the current batch. Every path is told once a batch, in any order; a batch ends with the last of
+ * them. `weight` is that of the batch: 1, or its images.
+ * Errors    BK_ESTATE when the path has been told in this batch
+ */
+BK_API int bk_traverse_score(struct bk_traverse *t, int32_t number, double score, double weight,
+                             struct bk_error *err) BK_MUST_USE;
+
+/**
+ * The block's table: weighted means over the batches, and their reliability (<bosskit/stats.h>; each batch alike).
+ * Errors    BK_ESTATE without batches or inside one; BK_ENUMERIC when a mean is not finite
+ */
+BK_API int bk_traverse_table(const struct bk_traverse *t, struct bk_block_table *out, struct bk_error *err) BK_MUST_USE;
 
 /* ---- batches for raters ------------------------------------------------------------------------------- */
 
@@ -120,10 +131,10 @@ typedef int (*bk_pass_fn)(void *user, const struct bk_batch *batch,
                           struct bk_tensor *const *image, struct bk_error *err);
 
 /**
- * Call fn for every batch: image[v] [n,side,side,3]. *n_batches (may be NULL) is how many there were.
+ * Call fn for every batch: image[v] [n,side,side,3].
  * Errors    BK_EDATA without images; BK_EINTERRUPTED when the host cancels
  */
-BK_API int bk_pass_run(const struct bk_pass *pass, bk_pass_fn fn, void *user, int32_t *n_batches,
+BK_API int bk_pass_run(const struct bk_pass *pass, bk_pass_fn fn, void *user,
                        struct bk_error *err) BK_MUST_USE;
 
 #ifdef __cplusplus

@@ -29,7 +29,7 @@ int class_calibrate(struct class_rating *r, struct bk_error *err)
     struct bk_pass p = pass_over(r, &r->env->data->train, r->options->calib_images);
     p.shuffle = true;
     p.max_batches = 1;
-    return bk_pass_run(&p, calibrate_batch, r, NULL, err);
+    return bk_pass_run(&p, calibrate_batch, r, err);
 }
 
 static int32_t count_wrong(const float *logits, const int32_t *label, int32_t n, int32_t n_classes)
@@ -57,20 +57,18 @@ static int score_leaf(void *user, const struct bk_leaf *leaf, struct bk_forward 
     BK_TRY(r->logits(r->user, leaf, f, x, &logits, err));
     if (r->options->score == SCORE_ERROR) {
         BK_TRY(bk_tensor_read_f32(logits, r->host_logits, err));
-        r->sum[leaf->number] += count_wrong(r->host_logits, b->label, b->n, r->n_classes);
-        return BK_OK;
+        mean = (double)count_wrong(r->host_logits, b->label, b->n, r->n_classes) / b->n;
+        return bk_traverse_score(r->paths, leaf->number, mean, b->n, err);
     }
     BK_TRY(bk_cross_entropy(r->tape, logits, r->labels, &plain, &loss, err));
     BK_TRY(bk_tensor_read_f64(loss, &mean, err));
-    r->sum[leaf->number] += mean * b->n;
-    return BK_OK;
+    return bk_traverse_score(r->paths, leaf->number, mean, b->n, err);
 }
 
 static int rate_batch(void *user, const struct bk_batch *batch, struct bk_tensor *const *image, struct bk_error *err)
 {
     struct class_rating *r = user;
     r->current = batch;
-    r->n_seen += batch->n;
     BK_TRY(bk_batch_labels(r->tape, batch, &r->labels, err));
     return bk_traverse_run(r->paths, 0, image[0], score_leaf, r, err);
 }
@@ -78,23 +76,19 @@ static int rate_batch(void *user, const struct bk_batch *batch, struct bk_tensor
 int class_rate(struct class_rating *r, struct bk_block_table *out, struct bk_error *err)
 {
     struct bk_pass p = pass_over(r, &r->env->data->val, r->options->batch);
-    int32_t n = bk_traverse_count(r->paths);
 
     p.limit = (uint32_t)r->options->n_images;
     p.unit = "batches";
-    r->sum = bk_zalloc((size_t)n * sizeof *r->sum);
     r->host_logits = bk_alloc((size_t)p.batch * (size_t)r->n_classes * sizeof *r->host_logits);
-    if (!r->sum || !r->host_logits)
-        return bk_fail(err, BK_ENOMEM, "out of memory for %d paths", (int)n);
-    BK_TRY(bk_pass_run(&p, rate_batch, r, NULL, err));
-    return bk_traverse_table(r->paths, r->sum, (double)r->n_seen, out, err);
+    if (!r->host_logits)
+        return bk_fail(err, BK_ENOMEM, "out of memory for the logits of %d images", (int)p.batch);
+    BK_TRY(bk_pass_run(&p, rate_batch, r, err));
+    return bk_traverse_table(r->paths, out, err);
 }
 
 void class_release(struct class_rating *r)
 {
-    bk_free(r->sum);
     bk_free(r->host_logits);
-    r->sum = NULL;
     r->host_logits = NULL;
 }
 

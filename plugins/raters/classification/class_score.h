@@ -35,8 +35,6 @@ struct class_rating {
                   struct bk_tensor **logits, struct bk_error *err);
     void *user;
     /* of the current pass */
-    double *sum;                /* by path: over images */
-    int64_t n_seen;
     const struct bk_batch *current;
     struct bk_tensor *labels;
     float *host_logits;         /* [batch, n_classes] for SCORE_ERROR */

@@ -61,8 +61,7 @@ struct rating {
     struct target target[DISTILLED_MAX_EXITS];
     double *output;                     /* the student's side */
     int64_t output_cap;
-    double *sum;                        /* statistic times images */
-    int64_t n_images, batch_n;
+    int64_t batch_n;
 };
 
 /* ---- numbers --------------------------------------------------------------------------------------------- */
@@ -176,8 +175,7 @@ static int rate_leaf(void *user, const struct bk_leaf *leaf, struct bk_forward *
     BK_TRY(distilled_output(&r->d, f, e, x, &x, err));
     BK_TRY(reserve(&r->output, &r->output_cap, t->n, err));
     BK_TRY(bk_tensor_read_f64(x, r->output, err));
-    r->sum[leaf->number] += compare(r->options->statistic, r->output, t) * (double)r->batch_n;
-    return BK_OK;
+    return bk_traverse_score(r->walk, leaf->number, compare(r->options->statistic, r->output, t), (double)r->batch_n, err);
 }
 
 /* ---- passes over images -------------------------------------------------------------------------------------- */
@@ -199,9 +197,7 @@ static int rate_batch(void *user, const struct bk_batch *batch, struct bk_tensor
     for (int i = 0; i < DISTILLED_MAX_EXITS; i++)
         r->target[i].ready = false;
     BK_TRY(run_teacher(r, image[0], err));
-    BK_TRY(bk_traverse_run(r->walk, 0, image[0], rate_leaf, r, err));
-    r->n_images += batch->n;
-    return BK_OK;
+    return bk_traverse_run(r->walk, 0, image[0], rate_leaf, r, err);
 }
 
 static int run_passes(struct rating *r, struct bk_error *err)
@@ -215,7 +211,7 @@ static int run_passes(struct rating *r, struct bk_error *err)
                             .shuffle = true,
                             .max_batches = 1 };
     BK_TRY(distilled_view(&r->d, data, &pass.view[0], err));
-    BK_TRY(bk_pass_run(&pass, calibrate, r, NULL, err));
+    BK_TRY(bk_pass_run(&pass, calibrate, r, err));
     pass.split = &data->val;
     pass.batch = (int32_t)r->options->batch;
     pass.view[0] = data->plain;
@@ -226,7 +222,7 @@ static int run_passes(struct rating *r, struct bk_error *err)
     pass.max_batches = 0;
     pass.limit = (uint32_t)r->options->n_images;
     pass.unit = "batches";
-    return bk_pass_run(&pass, rate_batch, r, NULL, err);
+    return bk_pass_run(&pass, rate_batch, r, err);
 }
 
 /* ---- rate_block ------------------------------------------------------------------------------------------------ */
@@ -245,9 +241,7 @@ static int open_walk(struct rating *r, struct bk_error *err)
                                     .side = env->data->alone.size,
                                     .input = input,
                                     .user = r };
-    BK_TRY(bk_traverse_new(&c, &r->walk, err));
-    r->sum = bk_zalloc((size_t)bk_traverse_count(r->walk) * sizeof *r->sum);
-    return r->sum ? BK_OK : bk_fail(err, BK_ENOMEM, "out of memory for %d paths", (int)bk_traverse_count(r->walk));
+    return bk_traverse_new(&c, &r->walk, err);
 }
 
 static int run(struct rating *r, const struct bk_bundle *trained, struct bk_block_table *out, struct bk_error *err)
@@ -259,7 +253,7 @@ static int run(struct rating *r, const struct bk_bundle *trained, struct bk_bloc
     BK_TRY(distilled_open_trained(&r->d, r->env, trained, err));
     BK_TRY(open_walk(r, err));
     BK_TRY(run_passes(r, err));
-    return bk_traverse_table(r->walk, r->sum, (double)r->n_images, out, err);
+    return bk_traverse_table(r->walk, out, err);
 }
 
 static void release(struct rating *r)
@@ -267,7 +261,6 @@ static void release(struct rating *r)
     for (int i = 0; i < DISTILLED_MAX_EXITS; i++)
         bk_free(r->target[i].v);
     bk_free(r->output);
-    bk_free(r->sum);
     bk_traverse_free(r->walk);
     bk_norm_store_free(r->teacher_norms);
     bk_tape_free(r->tape);
