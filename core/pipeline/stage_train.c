@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define UNRATED "host.unrated"   /* entry of a checkpoint */
+#define COLLAPSED 1.5           /* dimensions: hardly more than a line */
 #define SLICE_S 1.0             /* longest time between two looks at signals and progress */
 
 struct training {
@@ -71,8 +72,10 @@ static int save(struct training *t, int64_t step, int64_t unrated, struct bk_err
 
 static void report(const struct bk_progress *p)
 {
-    char note[96];
-    snprintf(note, sizeof note, "loss %.4f, %.0f images/s", p->loss, p->images_per_s);
+    char note[96], dimensions[32] = "";
+    if (p->dimensions > 0)
+        snprintf(dimensions, sizeof dimensions, ", %.1f dimensions", p->dimensions);
+    snprintf(note, sizeof note, "loss %.4f%s, %.0f images/s", p->loss, dimensions, p->images_per_s);
     bk__say_progress((double)p->step, (double)p->n_steps, "steps", note);
 }
 
@@ -109,6 +112,15 @@ static int rate_epoch(struct training *t, const struct bk_progress *p, struct bk
     return rate_now(t, epoch, err);
 }
 
+/** Self-supervised training can end in representations that are nearly the same for all images; its loss is then good. */
+static void warn_of_collapse(const struct training *t, const struct bk_progress *p)
+{
+    if (p->dimensions > 0 && p->dimensions < COLLAPSED)
+        bk_log(BK_LOG_WARN, "block %d: representations differ between images in %.1f dimensions alone: training has collapsed, and "
+                            "ratings will say little (a lower rate, or a larger batch, may help)",
+               (int)t->job->env->block, p->dimensions);
+}
+
 static int loop(struct training *t, struct bk_error *err)
 {
     double slice = t->job->checkpoint_s < SLICE_S ? (double)t->job->checkpoint_s : SLICE_S;
@@ -123,8 +135,10 @@ static int loop(struct training *t, struct bk_error *err)
             report(&p);
             t->told = bk_now();
         }
-        if (p.done)
+        if (p.done) {
+            warn_of_collapse(t, &p);
             return BK_OK;
+        }
         if (t->rate_every)
             BK_TRY(rate_epoch(t, &p, err));
         bool stop = bk__interrupted();

@@ -440,6 +440,40 @@ static void test_no_allocation(void)
     world_close(&w);
 }
 
+static double dimensions_of(struct world *w)
+{
+    struct bk_error err = BK_ERROR_INIT;
+    struct bk_instance *i = fixture_get(&w->f, BK_KIND_TRAINER, "ensemble_bootstrap",
+                                        OPTIONS("epochs=2", "batch=6", "accumulate=1", "hidden=8", "embed=6"));
+    const struct bk_trainer_iface *t = bk_instance_iface(i);
+    struct bk_progress p = { .struct_size = sizeof p };
+    BK_ASSERT_OK(t->begin(i->state, &w->env, NULL, &err));
+    BK_ASSERT_OK(t->advance(i->state, 1e9, &p, &err));
+    CU_ASSERT_EQUAL(p.done, 1);
+    t->end(i->state);
+    bk_instance_close(w->f.instance[--w->f.n]);
+    return p.dimensions;
+}
+
+/* Six images vary in five directions at most, and one image six times in none; single precision sees what double does. */
+static void test_dimensions(void)
+{
+    static const uint32_t dtype[] = { BK_F64, BK_F32 };
+    static const uint32_t same[20] = { 0 };
+    double found[2];
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        world_open(&w, dtype[i], 20, 4);
+        found[i] = dimensions_of(&w);
+        CU_ASSERT(found[i] > 1.2 && found[i] <= 5);
+        bk_split_init(&w.data.train, w.data.train.images, same, 20);
+        w.data.view1 = w.data.view2 = w.data.plain;
+        BK_ASSERT_CLOSE(dimensions_of(&w), 1, 1e-6);
+        world_close(&w);
+    }
+    BK_ASSERT_CLOSE(found[1], found[0], 1e-3);
+}
+
 static void test_memory(void)
 {
     struct world w;
@@ -472,5 +506,5 @@ BK_SUITE({ "gradient of the first block", test_gradient_of_first_block },
          { "target follows", test_target_follows }, { "prefix", test_prefix }, { "one path", test_one_path },
          { "one path of other spaces", test_one_path_elsewhere },
          { "resume gives the same bytes", test_resume }, { "no allocation", test_no_allocation },
-         { "out of memory", test_memory },
+         { "out of memory", test_memory }, { "dimensions", test_dimensions },
          { "refusals", test_refusals })

@@ -84,6 +84,7 @@ struct bk_progress {
     int64_t step, n_steps;      /* iterations */
     double images_per_s;
     double loss;                /* mean over the last iterations */
+    double dimensions;          /* in which what is learned varies from image to image (bk_participation_ratio()), 1 and more; 0: not said */
 };
 
 struct bk_trainer_iface {

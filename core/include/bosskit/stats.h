@@ -91,6 +91,16 @@ BK_API int bk_reliability_add(struct bk_reliability *r, const double *score, str
 BK_API double bk_reliability_value(const struct bk_reliability *r);
 BK_API void bk_reliability_release(struct bk_reliability *r);
 
+/**
+ * In how many directions do n vectors vary? The participation ratio of the eigenvalues of their covariance,
+ *
+ *     (sum lambda)^2 / sum lambda^2
+ *
+ * is 1 when they lie on a line, d when all directions are alike, and at most n - 1; 0 when they are all the same.
+ * row [n,d], row after row: their mean is taken away from them. NaN when one is not finite.
+ */
+BK_API double bk_participation_ratio(double *row, size_t n, size_t d);
+
 /** Mid-ranks 1..n (ties share the mean). */
 BK_API int bk_ranks(const double *x, size_t n, double *out, struct bk_error *err) BK_MUST_USE;
 

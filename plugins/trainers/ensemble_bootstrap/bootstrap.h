@@ -25,6 +25,9 @@ struct bootstrap {
     struct bk_training run;
     struct bk_siamese net;
     int32_t n_paths;                    /* P */
+    struct bk_tensor *last;             /* [batch,embed] unit projections of the target along the last iteration's first path */
+    bool has_last;
+    double *projections;                /* the same in host memory */
 };
 
 /* First block whose parameters move while env->block is trained. */

@@ -118,6 +118,10 @@ static int add_target(struct iteration *it, int32_t p, int v)
     BK_TRY(bk_unit(t->run.tape, z, &u, it->err));
     double weight = t->naive ? 1 : 1. / t->n_paths;
     BK_TRY(bk_blend(it->target[t->naive ? p : 0][v], 1, u, weight, it->err));
+    if (p == 0 && v == 0 && it->n == t->last->dim[0]) {
+        BK_TRY(bk_tensor_copy(t->last, u, it->err));
+        t->has_last = true;
+    }
     bk_tape_rewind(t->run.tape, mark);
     return BK_OK;
 }

@@ -10,6 +10,8 @@
  */
 #include "bootstrap.h"
 
+#include <bosskit/stats.h>
+#include <math.h>
 #include <string.h>
 
 static const struct bk_choice views[] = { { "shared", VIEWS_SHARED }, { "own", VIEWS_OWN }, { NULL, 0 } };
@@ -86,6 +88,11 @@ static int move_target(void *state, int64_t i, struct bk_error *err)
 static void end(void *state)
 {
     struct bootstrap *t = state;
+    bk_tensor_free(t->last);
+    bk_free(t->projections);
+    t->last = NULL;
+    t->projections = NULL;
+    t->has_last = false;
     bk_training_end(&t->run);
     bk_siamese_release(&t->net);
 }
@@ -137,6 +144,17 @@ static int start(struct bootstrap *t, struct bk_error *err)
     return bk_training_start(&t->run, &c, err);
 }
 
+/* Projections of a whole batch; there are fewer images than that in a split that is smaller. */
+static int make_last(struct bootstrap *t, struct bk_error *err)
+{
+    const struct bk_env *env = t->run.env;
+    int64_t n = env->data->train.n, dim[2] = { n < t->batch ? n : t->batch, t->net.out };
+    t->projections = bk_alloc((size_t)(dim[0] * dim[1]) * sizeof *t->projections);
+    if (!t->projections)
+        return bk_fail(err, BK_ENOMEM, "out of memory for %lld projections", (long long)dim[0]);
+    return bk_tensor_new(env->device, bk_dtype_accum(env->dtype), 2, dim, &t->last, err);
+}
+
 static int set_up(struct bootstrap *t, const struct bk_bundle *previous, struct bk_error *err)
 {
     const struct bk_env *env = t->run.env;
@@ -146,6 +164,7 @@ static int set_up(struct bootstrap *t, const struct bk_bundle *previous, struct 
     BK_TRY(bk_siamese_init(&t->net, env->device, bk_dtype_accum(env->dtype), env->space, env->block,
                            (int32_t)t->hidden, (int32_t)t->embed, env->seed, err));
     BK_TRY(bk_weights_train_blocks(t->net.online, first_trained_block(t), env->block, err));
+    BK_TRY(make_last(t, err));
     BK_TRY(take_prefix(t, previous, err));
     return start(t, err);
 }
@@ -162,11 +181,28 @@ static int begin(void *state, const struct bk_env *env, const struct bk_bundle *
 
 /* ---- advance and state ------------------------------------------------------------------------------ */
 
+/* The target's projections may have the best of losses because they are nearly the same for all images. */
+static int take_dimensions(struct bootstrap *t, double *dimensions, struct bk_error *err)
+{
+    if (!t->has_last)
+        return BK_OK;
+    int64_t n = bk_tensor_numel(t->last);
+    BK_TRY(bk_tensor_read(t->last, t->projections, err));      /* raw: a conversion would need memory */
+    for (int64_t i = n - 1; i >= 0 && t->last->dtype == BK_F32; i--) {
+        float v;
+        memcpy(&v, (const char *)t->projections + (size_t)i * sizeof v, sizeof v);
+        t->projections[i] = v;
+    }
+    *dimensions = fmax(1, bk_participation_ratio(t->projections, (size_t)t->last->dim[0], (size_t)t->last->dim[1]));
+    return BK_OK;
+}
+
 static int advance(void *state, double seconds, struct bk_progress *out, struct bk_error *err)
 {
     static const struct bk_training_methods methods = { bootstrap_iteration, learning_rate, move_target };
     struct bootstrap *t = state;
-    return bk_training_advance(&t->run, &methods, t, seconds, out, err);
+    BK_TRY(bk_training_advance(&t->run, &methods, t, seconds, out, err));
+    return take_dimensions(t, &out->dimensions, err);
 }
 
 static int save(void *state, struct bk_bundle *out, struct bk_error *err)
