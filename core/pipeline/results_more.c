@@ -228,10 +228,10 @@ static int add_named(const struct bk_plan_row *r, const struct bk_named_arch *n,
 /** A drawing of what the row's search found. */
 static int add_found(const struct bk_plan_row *r, struct bk_report *out, struct bk_error *err)
 {
-    const struct bk_report_entry *e = measured(r, out);
+    const struct bk_report_entry *e = r->entry < out->n ? &out->entry[r->entry] : NULL;
     struct bk_arch arch;
 
-    if (!e || !e->found_arch || !r->row->space.iface->draw)
+    if (!e || e->failure || !e->found_arch || !r->row->space.iface->draw)
         return BK_OK;
     BK_TRY(bk_space_parse(&r->row->space, e->found_arch, &arch, err));
     struct bk_text name = BK_TEXT_INIT;

@@ -323,6 +323,7 @@ static void test_search_alone(void)
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "plan", "alone.cfg", "searcher.plugin=random", "searcher.n=50"), 0);
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "alone.cfg", "searcher.plugin=random", "searcher.n=50"), 0);
     CU_ASSERT(printed("a search without truth, nothing to correlate: alone") && printed("truth not known"));
+    CU_ASSERT(exists("runs/alone/plots/found-alone.svg"));
     json_t *run = run_json("alone");
     CU_ASSERT_EQUAL(json_array_size(json_object_get(run, "rows")), 1);
     json_decref(run);
