@@ -26,6 +26,8 @@ struct plain {
     struct bk_weights *weights;         /* the network that is rated */
     struct bk_tape *tape;
     int n_classes;
+    bool standardised;                  /* features by mean and spread of the calibration images */
+    double mean[WIDTH], var[WIDTH];
     double fc[MAX_CLASSES * WIDTH], bias[MAX_CLASSES];
     double speed[MAX_CLASSES * (WIDTH + 1)];    /* momentum: fc, then bias */
 };
@@ -45,8 +47,23 @@ static void features(struct plain *x, const struct bk_path *path, const struct b
     BK_ASSERT_OK(bk_space_run_block(s, &f, env->block, env->entry, path, t, &t, &err));
     BK_ASSERT_OK(s->iface->pool(s->state, &f, env->block, path, t, &t, &err));
     CU_ASSERT_EQUAL_FATAL(t->dim[1], WIDTH);
-    if (out)
-        BK_ASSERT_OK(bk_tensor_read_f64(t, out, &err));
+    if (!out)
+        return;
+    BK_ASSERT_OK(bk_tensor_read_f64(t, out, &err));
+    for (int64_t i = 0; x->standardised && mode == BK_NORM_RUNNING && i < bk_tensor_numel(t); i++)
+        out[i] = (out[i] - x->mean[i % WIDTH]) / sqrt(x->var[i % WIDTH] + 1e-5);
+}
+
+/* Mean and unbiased variance of every feature. */
+static void take_spread(struct plain *x, const double *z, int n)
+{
+    for (int i = 0; i < WIDTH; i++) {
+        x->mean[i] = x->var[i] = 0;
+        for (int r = 0; r < n; r++)
+            x->mean[i] += z[r * WIDTH + i] / n;
+        for (int r = 0; r < n; r++)
+            x->var[i] += pow(z[r * WIDTH + i] - x->mean[i], 2) / (n - 1);
+    }
 }
 
 static struct bk_loader *open_loader(struct plain *x, const struct bk_split *split, const struct bk_augment *view, int batch,
@@ -66,8 +83,10 @@ static void recalibrate(struct plain *x, const struct bk_path *path)
     struct bk_error err = BK_ERROR_INIT;
     struct bk_loader *loader = open_loader(x, &x->w->data.train, &x->w->data.plain, 8, true, true);
     struct bk_batch b;
+    double z[ROWS * WIDTH];
     BK_ASSERT_OK(bk_loader_next(loader, &b, &err));
-    features(x, path, &b, BK_NORM_BATCH, NULL);
+    features(x, path, &b, BK_NORM_BATCH, z);
+    take_spread(x, z, b.n);
     bk_loader_free(loader);
 }
 
@@ -262,7 +281,7 @@ static void check_linear(enum kind kind, bool two)
     size_t n;
     open_world(&w, kind);
     struct bk_bundle *trained = train_bootstrap(&w, two);
-    struct plain x = { .w = &w, .n_classes = w.data.info.n_classes };
+    struct plain x = { .w = &w, .n_classes = w.data.info.n_classes, .standardised = true };
     BK_ASSERT_OK(bk_siamese_open(&net, w.device, BK_F64, &w.space, w.env.block, trained, &err));
     x.weights = net.target;
     BK_ASSERT_OK(bk_tape_new(w.device, &x.tape, &err));

@@ -4,7 +4,9 @@
  * features learns from the labels, along one random path a step, and every path is then rated by its cross entropy or top-1
  * error on the validation images. Lower is better; block scores add up.
  *
- * The paper says no more. Chosen here: batch norms run on statistics recalibrated for every path, in training as in rating;
+ * The paper says no more. Chosen here: features are standardised channel by channel, as linear probing has it since Doersch et
+ * al. (2015) and He et al. (MAE, 2022): a batch norm without scale and offset between pooling and classifier. Features of late
+ * blocks are large, and differ in size between paths: without it one rate makes their classifier diverge. Batch norms run on statistics recalibrated for every path, in training as in rating;
  * training shows crops and flips, rating the evaluation view; SGD with a cosine rate and without decay. All of it is a
  * function of the seed.
  */
@@ -37,7 +39,8 @@ struct rating {
     struct bk_siamese net;
     struct bk_net head;
     struct bk_weights *classifier;
-    int32_t fc;
+    int32_t fc, norm;
+    struct bk_norm_store **feature;     /* by path number: statistics of its pooled features */
     struct bk_training run;
     struct bk_tensor *labels;           /* of the current step */
 };
@@ -51,18 +54,24 @@ static int run_prefix(void *user, struct bk_forward *f, struct bk_tensor *images
     return bk_siamese_prefix(&s->net, f, s->r.env->prefix, images, x, err);
 }
 
-static int pool(const struct rating *s, const struct bk_leaf *leaf, struct bk_forward *f, struct bk_tensor *x,
-                struct bk_tensor **y, struct bk_error *err)
+/* Pooled features in units of their own spread over the calibration images, path by path. */
+static int standardised(const struct rating *s, const struct bk_leaf *leaf, struct bk_forward *f, struct bk_tensor *x,
+                        struct bk_tensor **y, struct bk_error *err)
 {
     const struct bk_space *space = s->r.env->space;
-    return space->iface->pool(space->state, f, s->r.env->block, leaf->path, x, y, err);
+    struct bk_forward head = *f;
+    struct bk_tensor *pooled;
+    head.weights = s->classifier;
+    head.store = s->feature[leaf->number];
+    BK_TRY(space->iface->pool(space->state, f, s->r.env->block, leaf->path, x, &pooled, err));
+    return bk_forward_norm(&head, &s->norm, &pooled, 1, NULL, BK_ACT_NONE, y, err);
 }
 
 static int calibrate(void *user, const struct bk_leaf *leaf, struct bk_forward *f, struct bk_tensor *x,
                      struct bk_error *err)
 {
-    struct bk_tensor *pooled;
-    return pool(user, leaf, f, x, &pooled, err);
+    struct bk_tensor *feature;
+    return standardised(user, leaf, f, x, &feature, err);
 }
 
 static int logits_of(void *user, const struct bk_leaf *leaf, struct bk_forward *f, struct bk_tensor *x,
@@ -70,10 +79,10 @@ static int logits_of(void *user, const struct bk_leaf *leaf, struct bk_forward *
 {
     const struct rating *s = user;
     struct bk_forward head = *f;
-    struct bk_tensor *pooled;
+    struct bk_tensor *feature;
     head.weights = s->classifier;
-    BK_TRY(pool(s, leaf, f, x, &pooled, err));
-    return bk_forward_linear(&head, s->fc, pooled, logits, err);
+    BK_TRY(standardised(s, leaf, f, x, &feature, err));
+    return bk_forward_linear(&head, s->fc, feature, logits, err);
 }
 
 /* Linear(C_k -> classes), weights N(0, 0.01^2), bias 0, as linear evaluation has it since MoCo (He et al. 2020). */
@@ -83,9 +92,29 @@ static int make_classifier(struct rating *s, struct bk_error *err)
     int64_t width = env->space->info.pooled_width[env->block];
     BK_TRY(bk_net_linear(&s->head, "classifier", BK_PART_CLASSIFIER, env->block, s->r.n_classes, width, BK_INIT_NORMAL,
                          0.01, BK_INIT_ZERO, 0, &s->fc, err));
+    BK_TRY(bk_net_norm(&s->head, "standardise", BK_PART_CLASSIFIER, env->block, width, 0, &s->norm, err));
     BK_TRY(bk_weights_new(env->device, &s->head, bk_dtype_accum(env->dtype), &s->classifier, err));
     BK_TRY(bk_weights_init(s->classifier, env->seed, err));
-    return bk_weights_train_blocks(s->classifier, env->block, env->block, err);
+    BK_TRY(bk_weights_train(s->classifier, s->fc, true, err));
+    return bk_weights_train(s->classifier, s->fc + 1, true, err);
+}
+
+static int make_stores(struct rating *s, struct bk_error *err)
+{
+    int32_t n = bk_traverse_count(s->r.paths);
+    s->feature = bk_zalloc((size_t)n * sizeof(struct bk_norm_store *));
+    if (!s->feature)
+        return bk_fail(err, BK_ENOMEM, "out of memory for %d paths", (int)n);
+    for (int32_t i = 0; i < n; i++)
+        BK_TRY(bk_norm_store_new(s->r.env->device, &s->feature[i], err));
+    return BK_OK;
+}
+
+static void free_stores(struct rating *s)
+{
+    for (int32_t i = 0; s->feature && i < bk_traverse_count(s->r.paths); i++)
+        bk_norm_store_free(s->feature[i]);
+    bk_free(s->feature);
 }
 
 /* ---- training it ------------------------------------------------------------------------------------------ */
@@ -176,6 +205,7 @@ static int run(struct rating *s, const struct bk_bundle *trained, struct bk_bloc
                                     .input = env->block ? run_prefix : NULL,
                                     .user = s };
     BK_TRY(bk_traverse_new(&c, &s->r.paths, err));
+    BK_TRY(make_stores(s, err));
     BK_TRY(class_calibrate(&s->r, err));
     BK_TRY(train(s, err));
     return class_rate(&s->r, out, err);
@@ -192,6 +222,7 @@ static int rate_block(void *state, const struct bk_env *env, const struct bk_bun
     s.r.n_classes = env->data->info.n_classes;
     int rc = run(&s, trained, out, err);
     class_release(&s.r);
+    free_stores(&s);
     bk_traverse_free(s.r.paths);
     bk_training_end(&s.run);
     bk_weights_free(s.classifier);
