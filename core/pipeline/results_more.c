@@ -49,9 +49,14 @@ static int compare(const struct bk_plan *p, const struct bk_plan_row *ra, const 
     return rc;
 }
 
+static const struct bk_report_entry *entry_of(const struct bk_plan_row *r, const struct bk_report *out)
+{
+    return r->entry < out->n ? &out->entry[r->entry] : NULL;
+}
+
 static const struct bk_report_entry *measured(const struct bk_plan_row *r, const struct bk_report *out)
 {
-    const struct bk_report_entry *e = r->entry < out->n ? &out->entry[r->entry] : NULL;
+    const struct bk_report_entry *e = entry_of(r, out);
     return e && !e->failure && !e->uncorrelated ? e : NULL;
 }
 
@@ -228,7 +233,7 @@ static int add_named(const struct bk_plan_row *r, const struct bk_named_arch *n,
 /** A drawing of what the row's search found. */
 static int add_found(const struct bk_plan_row *r, struct bk_report *out, struct bk_error *err)
 {
-    const struct bk_report_entry *e = r->entry < out->n ? &out->entry[r->entry] : NULL;
+    const struct bk_report_entry *e = entry_of(r, out);
     struct bk_arch arch;
 
     if (!e || e->failure || !e->found_arch || !r->row->space.iface->draw)

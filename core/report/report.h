@@ -181,6 +181,10 @@ void bk__csv_number(struct bk_text *out, double v);
 void bk__tex_text(struct bk_text *out, const char *s);
 
 /* Parts of run.json (report_parts.c). */
+/** A number, or null where there is none: JSON has no NaN. A new reference. */
+json_t *bk__real_or_null(double v);
+/** The other way round: NaN for everything but numbers, NULL too. */
+double bk__real_of(const json_t *v);
 void bk__report_parts_save(const struct bk_report *r, json_t *o);
 int bk__report_parts_load(struct bk_report *r, const json_t *o, struct bk_error *err);
 json_t *bk__report_epochs_save(const struct bk_report_entry *e);

@@ -11,27 +11,16 @@
 
 /* ---- run.json ------------------------------------------------------------------------------------------------- */
 
-static json_t *real(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 json_t *bk__blocks_save(const struct bk_report_entry *e)
 {
     json_t *a = json_array();
     for (int32_t k = 0; k < e->n_blocks; k++) {
         const struct bk_report_block *b = &e->block[k];
         json_array_append_new(a, json_pack("{s:I,s:s,s:o,s:o,s:o}", "paths", (json_int_t)b->n_paths, "best", b->best, "best_rating",
-                                           real(b->best_rating), "worst_rating", real(b->worst_rating), "reliability",
-                                           real(b->reliability)));
+                                           bk__real_or_null(b->best_rating), "worst_rating", bk__real_or_null(b->worst_rating), "reliability",
+                                           bk__real_or_null(b->reliability)));
     }
     return a;
-}
-
-static double number(const json_t *o, const char *key)
-{
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
 int bk__blocks_load(struct bk_report_entry *e, const json_t *a, struct bk_error *err)
@@ -45,9 +34,9 @@ int bk__blocks_load(struct bk_report_entry *e, const json_t *a, struct bk_error 
         struct bk_report_block *b = &e->block[e->n_blocks];
         b->n_paths = (size_t)json_integer_value(json_object_get(o, "paths"));
         snprintf(b->best, sizeof b->best, "%s", best ? best : "");
-        b->best_rating = number(o, "best_rating");
-        b->worst_rating = number(o, "worst_rating");
-        b->reliability = number(o, "reliability");
+        b->best_rating = bk__real_of(json_object_get(o, "best_rating"));
+        b->worst_rating = bk__real_of(json_object_get(o, "worst_rating"));
+        b->reliability = bk__real_of(json_object_get(o, "reliability"));
     }
     return BK_OK;
 }

@@ -8,19 +8,19 @@
 #include <stdio.h>
 #include <string.h>
 
-static json_t *real(double v)
+json_t *bk__real_or_null(double v)
 {
     return isfinite(v) ? json_real(v) : json_null();
+}
+
+double bk__real_of(const json_t *v)
+{
+    return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
 static json_t *text(const char *s)
 {
     return s ? json_string(s) : json_null();
-}
-
-static double get_real(const json_t *v)
-{
-    return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
 static char *get_text(const json_t *o, const char *key)
@@ -42,8 +42,8 @@ json_t *bk__report_epochs_save(const struct bk_report_entry *e)
     for (size_t i = 0; i < e->n_epochs; i++) {
         const struct bk_report_epoch *p = &e->epoch[i];
         json_array_append_new(a, json_pack("{s:I,s:I,s:o,s:o,s:o}", "epoch", (json_int_t)p->epoch, "n", (json_int_t)p->corr.n,
-                                           "kendall_tau", real(p->corr.kendall_tau), "spearman_rho",
-                                           real(p->corr.spearman_rho), "pearson_r", real(p->corr.pearson_r)));
+                                           "kendall_tau", bk__real_or_null(p->corr.kendall_tau), "spearman_rho",
+                                           bk__real_or_null(p->corr.spearman_rho), "pearson_r", bk__real_or_null(p->corr.pearson_r)));
     }
     return a;
 }
@@ -61,9 +61,9 @@ int bk__report_epochs_load(struct bk_report_entry *e, const json_t *a, struct bk
         struct bk_report_epoch *p = &e->epoch[e->n_epochs];
         p->epoch = json_integer_value(json_object_get(o, "epoch"));
         p->corr.n = (size_t)json_integer_value(json_object_get(o, "n"));
-        p->corr.kendall_tau = get_real(json_object_get(o, "kendall_tau"));
-        p->corr.spearman_rho = get_real(json_object_get(o, "spearman_rho"));
-        p->corr.pearson_r = get_real(json_object_get(o, "pearson_r"));
+        p->corr.kendall_tau = bk__real_of(json_object_get(o, "kendall_tau"));
+        p->corr.spearman_rho = bk__real_of(json_object_get(o, "spearman_rho"));
+        p->corr.pearson_r = bk__real_of(json_object_get(o, "pearson_r"));
     }
     return BK_OK;
 }
@@ -72,7 +72,7 @@ int bk__report_epochs_load(struct bk_report_entry *e, const json_t *a, struct bk
 
 static json_t *coefficient(double d, const struct bk_interval *ci, double p)
 {
-    return json_pack("{s:o,s:[o,o],s:o}", "difference", real(d), "interval_95", real(ci->low), real(ci->high), "p", real(p));
+    return json_pack("{s:o,s:[o,o],s:o}", "difference", bk__real_or_null(d), "interval_95", bk__real_or_null(ci->low), bk__real_or_null(ci->high), "p", bk__real_or_null(p));
 }
 
 static json_t *pair_json(const struct bk_report_pair *p)
@@ -87,10 +87,10 @@ static json_t *pair_json(const struct bk_report_pair *p)
 static void get_coefficient(const json_t *o, double *d, struct bk_interval *ci, double *p)
 {
     const json_t *range = json_object_get(o, "interval_95");
-    *d = get_real(json_object_get(o, "difference"));
-    ci->low = get_real(json_array_get(range, 0));
-    ci->high = get_real(json_array_get(range, 1));
-    *p = get_real(json_object_get(o, "p"));
+    *d = bk__real_of(json_object_get(o, "difference"));
+    ci->low = bk__real_of(json_array_get(range, 0));
+    ci->high = bk__real_of(json_array_get(range, 1));
+    *p = bk__real_of(json_object_get(o, "p"));
 }
 
 static int load_pairs(struct bk_report *r, const json_t *a, struct bk_error *err)
@@ -124,9 +124,9 @@ static json_t *arch_json(const struct bk_report_arch *a)
                                                 (int)a->layer[i].block, "scale", (int)a->layer[i].scale, "width",
                                                 (int)a->layer[i].width));
     return json_pack("{s:o,s:o,s:o,s:b,s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o},s:o,s:o,s:o}", "row", text(a->row), "name",
-                     text(a->name), "arch", text(a->arch), "found", (int)a->is_found, "params", real(a->params), "macs",
-                     real(a->macs), "counter", real(a->counter), "published", "top1", real(a->top1), "top5", real(a->top5),
-                     "params", real(a->published_params), "madds", real(a->published_madds), "counter_name",
+                     text(a->name), "arch", text(a->arch), "found", (int)a->is_found, "params", bk__real_or_null(a->params), "macs",
+                     bk__real_or_null(a->macs), "counter", bk__real_or_null(a->counter), "published", "top1", bk__real_or_null(a->top1), "top5", bk__real_or_null(a->top5),
+                     "params", bk__real_or_null(a->published_params), "madds", bk__real_or_null(a->published_madds), "counter_name",
                      text(a->counter_name), "source", text(a->source), "layers", layers);
 }
 
@@ -161,13 +161,13 @@ static int load_archs(struct bk_report *r, const json_t *list, struct bk_error *
         a->counter_name = get_text(o, "counter_name");
         a->source = get_text(o, "source");
         a->is_found = json_is_true(json_object_get(o, "found"));
-        a->params = get_real(json_object_get(o, "params"));
-        a->macs = get_real(json_object_get(o, "macs"));
-        a->counter = get_real(json_object_get(o, "counter"));
-        a->top1 = get_real(json_object_get(published, "top1"));
-        a->top5 = get_real(json_object_get(published, "top5"));
-        a->published_params = get_real(json_object_get(published, "params"));
-        a->published_madds = get_real(json_object_get(published, "madds"));
+        a->params = bk__real_of(json_object_get(o, "params"));
+        a->macs = bk__real_of(json_object_get(o, "macs"));
+        a->counter = bk__real_of(json_object_get(o, "counter"));
+        a->top1 = bk__real_of(json_object_get(published, "top1"));
+        a->top5 = bk__real_of(json_object_get(published, "top5"));
+        a->published_params = bk__real_of(json_object_get(published, "params"));
+        a->published_madds = bk__real_of(json_object_get(published, "madds"));
         if (!a->row || !a->name)
             return bk_fail(err, BK_EDATA, "run.json has an architecture without a name");
         BK_TRY(load_layers(a, json_object_get(o, "layers"), err));

@@ -257,16 +257,6 @@ void bk__retrained_html(const struct bk_report *r, struct bk_text *out)
 
 /* ---- run.json ----------------------------------------------------------------------------------------------- */
 
-static json_t *real(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
-static double get_real(const json_t *v)
-{
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 static char *get_text(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
@@ -297,10 +287,10 @@ json_t *bk__retrained_save(const struct bk_report *r)
         json_t *published = json_array(), *o = json_pack(
             "{s:s?,s:s?,s:s?,s:s?,s:s?,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "row", e->row, "arch", e->arch, "settings",
             e->settings, "failure", e->failure, "counter_name", e->counter_name, "source", e->source, "last",
-            counts_json(&e->last), "average", counts_json(&e->average), "params", real(e->params), "macs", real(e->macs),
-            "counter", real(e->counter), "cost_size", (int)e->cost_size, "eval_size", (int)e->eval_size);
+            counts_json(&e->last), "average", counts_json(&e->average), "params", bk__real_or_null(e->params), "macs", bk__real_or_null(e->macs),
+            "counter", bk__real_or_null(e->counter), "cost_size", (int)e->cost_size, "eval_size", (int)e->eval_size);
         for (int k = 0; k < 4; k++)
-            json_array_append_new(published, real(e->published[k]));
+            json_array_append_new(published, bk__real_or_null(e->published[k]));
         json_object_set_new(o, "published", published);
         json_array_append_new(list, o);
     }
@@ -325,13 +315,13 @@ int bk__retrained_load(struct bk_report *r, const json_t *list, struct bk_error 
         e->source = get_text(o, "source");
         load_counts(json_object_get(o, "last"), &e->last);
         load_counts(json_object_get(o, "average"), &e->average);
-        e->params = get_real(json_object_get(o, "params"));
-        e->macs = get_real(json_object_get(o, "macs"));
-        e->counter = get_real(json_object_get(o, "counter"));
+        e->params = bk__real_of(json_object_get(o, "params"));
+        e->macs = bk__real_of(json_object_get(o, "macs"));
+        e->counter = bk__real_of(json_object_get(o, "counter"));
         e->cost_size = (int32_t)json_integer_value(json_object_get(o, "cost_size"));
         e->eval_size = (int32_t)json_integer_value(json_object_get(o, "eval_size"));
         for (size_t k = 0; k < 4; k++)
-            e->published[k] = get_real(json_array_get(json_object_get(o, "published"), k));
+            e->published[k] = bk__real_of(json_array_get(json_object_get(o, "published"), k));
         if (!e->row || !e->arch || !e->settings)
             return bk_fail(err, BK_EDATA, "run.json has a retrained architecture without row, arch or settings");
     }

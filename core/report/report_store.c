@@ -47,12 +47,6 @@ void bk__report_file_name(const char *name, char *buf, size_t size)
 
 /* ---- to JSON ---------------------------------------------------------------------------------------------- */
 
-/** A number, or null where there is none: JSON has no NaN. */
-static json_t *real(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 static json_t *text(const char *s)
 {
     return s ? json_string(s) : json_null();
@@ -60,17 +54,17 @@ static json_t *text(const char *s)
 
 static json_t *interval(const struct bk_interval *i)
 {
-    return json_pack("[o,o]", real(i->low), real(i->high));
+    return json_pack("[o,o]", bk__real_or_null(i->low), bk__real_or_null(i->high));
 }
 
 static json_t *correlations(const struct bk_report_entry *e)
 {
     bool lower = e->better && strcmp(e->better, "lower") == 0;
     double sign = lower ? -1 : 1;
-    json_t *o = json_pack("{s:o,s:o,s:o,s:{s:o,s:o,s:o}}", "kendall_tau", real(e->corr.kendall_tau), "spearman_rho",
-                          real(e->corr.spearman_rho), "pearson_r", real(e->corr.pearson_r), "raw", "kendall_tau",
-                          real(sign * e->corr.kendall_tau), "spearman_rho", real(sign * e->corr.spearman_rho),
-                          "pearson_r", real(sign * e->corr.pearson_r));
+    json_t *o = json_pack("{s:o,s:o,s:o,s:{s:o,s:o,s:o}}", "kendall_tau", bk__real_or_null(e->corr.kendall_tau), "spearman_rho",
+                          bk__real_or_null(e->corr.spearman_rho), "pearson_r", bk__real_or_null(e->corr.pearson_r), "raw", "kendall_tau",
+                          bk__real_or_null(sign * e->corr.kendall_tau), "spearman_rho", bk__real_or_null(sign * e->corr.spearman_rho),
+                          "pearson_r", bk__real_or_null(sign * e->corr.pearson_r));
     if (o && e->has_ci)
         json_object_set_new(o, "interval_95",
                             json_pack("{s:o,s:o,s:o}", "kendall_tau", interval(&e->ci.kendall_tau), "spearman_rho",
@@ -87,8 +81,8 @@ static json_t *entry_json(const struct bk_report_entry *e)
         return NULL;
     json_object_set_new(o, "correlation", correlations(e));
     json_object_set_new(o, "top", json_pack("{s:I,s:o,s:o,s:o,s:o}", "k", (json_int_t)e->top_k, "tau",
-                                            real(e->top.tau_top), "precision", real(e->top.precision), "regret",
-                                            real(e->top.regret), "mean_truth", real(e->top.mean_truth)));
+                                            bk__real_or_null(e->top.tau_top), "precision", bk__real_or_null(e->top.precision), "regret",
+                                            bk__real_or_null(e->top.regret), "mean_truth", bk__real_or_null(e->top.mean_truth)));
     if (e->uncorrelated)
         json_object_set_new(o, "uncorrelated", json_true());
     if (e->n_blocks)
@@ -97,14 +91,14 @@ static json_t *entry_json(const struct bk_report_entry *e)
         json_object_set_new(o, "epochs", bk__report_epochs_save(e));
     if (e->has_published[0] || e->has_published[1] || e->has_published[2] || isfinite(e->found_published))
         json_object_set_new(o, "published",
-                            json_pack("{s:o,s:o,s:o,s:o,s:o}", "found_truth", real(e->found_published), "kendall_tau", real(e->has_published[0] ? e->published[0] : NAN),
-                                      "spearman_rho", real(e->has_published[1] ? e->published[1] : NAN), "pearson_r",
-                                      real(e->has_published[2] ? e->published[2] : NAN), "source",
+                            json_pack("{s:o,s:o,s:o,s:o,s:o}", "found_truth", bk__real_or_null(e->found_published), "kendall_tau", bk__real_or_null(e->has_published[0] ? e->published[0] : NAN),
+                                      "spearman_rho", bk__real_or_null(e->has_published[1] ? e->published[1] : NAN), "pearson_r",
+                                      bk__real_or_null(e->has_published[2] ? e->published[2] : NAN), "source",
                                       text(e->published_source)));
     if (e->found_arch)
         json_object_set_new(o, "found", json_pack("{s:o,s:o,s:o,s:o,s:o}", "arch", text(e->found_arch), "score",
-                                                  real(e->found_score), "params", real(e->found_params), "macs",
-                                                  real(e->found_macs), "truth", real(e->found_truth)));
+                                                  bk__real_or_null(e->found_score), "params", bk__real_or_null(e->found_params), "macs",
+                                                  bk__real_or_null(e->found_macs), "truth", bk__real_or_null(e->found_truth)));
     return o;
 }
 
@@ -170,12 +164,6 @@ int bk_report_save(const struct bk_report *r, const char *dir, struct bk_error *
 
 /* ---- from JSON ---------------------------------------------------------------------------------------------- */
 
-static double get_real(const json_t *o, const char *key)
-{
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 static char *get_text(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
@@ -200,27 +188,29 @@ static void load_numbers(struct bk_report_entry *e, const json_t *o)
     e->n = (size_t)json_integer_value(json_object_get(o, "n"));
     e->n_excluded = (size_t)json_integer_value(json_object_get(o, "excluded"));
     e->corr.n = e->n;
-    e->corr.kendall_tau = get_real(c, names[0]);
-    e->corr.spearman_rho = get_real(c, names[1]);
-    e->corr.pearson_r = get_real(c, names[2]);
+    e->corr.kendall_tau = bk__real_of(json_object_get(c, names[0]));
+    e->corr.spearman_rho = bk__real_of(json_object_get(c, names[1]));
+    e->corr.pearson_r = bk__real_of(json_object_get(c, names[2]));
     e->has_ci = ci != NULL;
     get_interval(ci, names[0], &e->ci.kendall_tau);
     get_interval(ci, names[1], &e->ci.spearman_rho);
     get_interval(ci, names[2], &e->ci.pearson_r);
     e->top_k = (size_t)json_integer_value(json_object_get(top, "k"));
-    e->top = (struct bk_top){ get_real(top, "tau"), get_real(top, "precision"), get_real(top, "regret"),
-                              get_real(top, "mean_truth") };
+    e->top = (struct bk_top){ .tau_top = bk__real_of(json_object_get(top, "tau")),
+                              .precision = bk__real_of(json_object_get(top, "precision")),
+                              .regret = bk__real_of(json_object_get(top, "regret")),
+                              .mean_truth = bk__real_of(json_object_get(top, "mean_truth")) };
     for (int i = 0; i < 3; i++) {
-        e->published[i] = get_real(published, names[i]);
+        e->published[i] = bk__real_of(json_object_get(published, names[i]));
         e->has_published[i] = isfinite(e->published[i]);
     }
-    e->found_published = get_real(published, "found_truth");
+    e->found_published = bk__real_of(json_object_get(published, "found_truth"));
     e->published_source = get_text(published, "source");
     e->found_arch = get_text(found, "arch");
-    e->found_score = get_real(found, "score");
-    e->found_params = get_real(found, "params");
-    e->found_macs = get_real(found, "macs");
-    e->found_truth = get_real(found, "truth");
+    e->found_score = bk__real_of(json_object_get(found, "score"));
+    e->found_params = bk__real_of(json_object_get(found, "params"));
+    e->found_macs = bk__real_of(json_object_get(found, "macs"));
+    e->found_truth = bk__real_of(json_object_get(found, "truth"));
 }
 
 static bool parse_number(const char *s, double *out)

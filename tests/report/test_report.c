@@ -136,6 +136,14 @@ static void close_dir(void)
     BK_ASSERT_OK(bk_remove_tree(dir, &err));
 }
 
+/* The report of fill(), as files below "x". */
+static void open_report(struct bk_report *r)
+{
+    CU_ASSERT_FATAL(open_dir());
+    fill(r);
+    save_and_render(r, "x");
+}
+
 static void test_there_and_back(void)
 {
     static const char *const files[] = { "run.json", "MANIFEST.sha256", "report.html", "tables/results.md", "tables/results.csv",
@@ -176,9 +184,7 @@ static void test_every_form(void)
     static const char *const forms[] = { "tables/results.md", "tables/results.tex", "report.html", NULL };
     struct bk_report r;
     struct bk_text terminal = BK_TEXT_INIT;
-    CU_ASSERT_FATAL(open_dir());
-    fill(&r);
-    save_and_render(&r, "x");
+    open_report(&r);
     bk_report_text(&r, &terminal);
     for (int f = 0; f < 4; f++) {
         char *text = forms[f] ? read_at("x", forms[f]) : dup_text(bk_text_get(&terminal));
@@ -219,9 +225,7 @@ static void test_shapes_of_tables(void)
     static const char *const csv[] = { "tables/results.csv", "tables/pairs.csv", "tables/architectures.csv",
                                        "tables/blocks.csv", "tables/convergence.csv" };
     struct bk_report r;
-    CU_ASSERT_FATAL(open_dir());
-    fill(&r);
-    save_and_render(&r, "x");
+    open_report(&r);
     for (size_t i = 0; i < BK_ARRAY_LEN(csv); i++) {
         char *text = read_at("x", csv[i]), *save = NULL, *line = strtok_r(text, "\n", &save);
         size_t wanted = count(line, ",");
@@ -252,9 +256,7 @@ static void test_blocks(void)
 {
     struct bk_report r;
     struct bk_text terminal = BK_TEXT_INIT;
-    CU_ASSERT_FATAL(open_dir());
-    fill(&r);
-    save_and_render(&r, "x");
+    open_report(&r);
     bk_report_text(&r, &terminal);
     char *csv = read_at("x", "tables/blocks.csv"), *html = read_at("x", "report.html"), *md = read_at("x", "tables/results.md");
     CU_ASSERT(has(csv, "a & b,0,64,74,-3.25,-3.125,0.3125\na & b,1,8,6,-2.5,-2.25,\n"));
@@ -278,9 +280,7 @@ static void test_pictures(void)
 {
     static const char *const plots[] = { "plots/a___b.svg", "plots/convergence-a___b.svg", "plots/arch-a___b-T0.svg" };
     struct bk_report r;
-    CU_ASSERT_FATAL(open_dir());
-    fill(&r);
-    save_and_render(&r, "x");
+    open_report(&r);
     for (size_t i = 0; i < BK_ARRAY_LEN(plots); i++) {
         char *svg = read_at("x", plots[i]);
         CU_ASSERT_EQUAL(count(svg, "<text"), count(svg, "</text>"));
