@@ -210,12 +210,24 @@ static void test_blocks(void)
     CU_ASSERT(exists("runs/tiny/tables/blocks.csv"));
     json_decref(run);
 
+    CU_ASSERT_FALSE(bk_said(&s, "collapsed"));
+
     char *made = bk_scratch_read(&s, "runs/tiny/tables/blocks.csv");
     CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "blocks.cfg"), 0);
     char *cached = bk_scratch_read(&s, "runs/tiny/tables/blocks.csv");
     CU_ASSERT_STRING_EQUAL(made, cached);
     bk_free(made);
     bk_free(cached);
+    bk_scratch_close(&s);
+}
+
+/** Projections of one component lie on a line. */
+static void test_collapse(void)
+{
+    NEED_PLUGINS();
+    bk_scratch_write(&s, "line.cfg", "@include \"tiny.cfg\"\n" ON_FILE "baselines = ();\n");
+    CU_ASSERT_EQUAL(BK_RUN_PROGRAM(&s, "run", "line.cfg", "trainer.embed=1"), 0);
+    CU_ASSERT(bk_said(&s, "block 2: representations differ between images in 1.0 dimensions alone: training has collapsed"));
     bk_scratch_close(&s);
 }
 
@@ -330,5 +342,5 @@ static void test_search_alone(void)
     bk_scratch_close(&s);
 }
 
-BK_SUITE({ "search alone", test_search_alone }, { "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "blocks", test_blocks }, { "convergence", test_convergence }, { "fixed prefix", test_fixed_prefix },
+BK_SUITE({ "search alone", test_search_alone }, { "a plan only looks", test_plan_only_looks }, { "row against row", test_pairs }, { "blocks", test_blocks }, { "collapse", test_collapse }, { "convergence", test_convergence }, { "fixed prefix", test_fixed_prefix },
          { "evolution", test_evolution }, { "named and quoted", test_named_and_quoted })

@@ -202,7 +202,8 @@ static int advance(void *state, double seconds, struct bk_progress *out, struct 
     static const struct bk_training_methods methods = { bootstrap_iteration, learning_rate, move_target };
     struct bootstrap *t = state;
     BK_TRY(bk_training_advance(&t->run, &methods, t, seconds, out, err));
-    return take_dimensions(t, &out->dimensions, err);
+    bool looked_at = seconds > 0 || out->done;          /* one iteration at a time is not */
+    return looked_at ? take_dimensions(t, &out->dimensions, err) : BK_OK;
 }
 
 static int save(void *state, struct bk_bundle *out, struct bk_error *err)
